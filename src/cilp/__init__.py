@@ -1,0 +1,1 @@
+"""Fusion of camera images and LiDAR range images, and contrastive image-LiDAR pretraining (CILP)."""

@@ -1,0 +1,162 @@
+"""The files of a source tree, listed from a directory or a zip archive without trusting either.
+
+A zip archive is read in place: no member is ever written under a name that the archive chose, so none can land outside
+the target and an interrupted import leaves no unpacked copy behind. Hidden files, links and the like are left out and
+reported, the same for both kinds of source.
+"""
+
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from cilp.errors import UserError
+from cilp.raw.decode import Unusable
+
+Skip = Callable[[str, str], None]
+"""Called with the path of something left out, relative to the source, and the reason."""
+
+MAX_FILE_BYTES = 2**20
+"""Longest file that is read, and most that is inflated from one zip member: a range image has 16,512 bytes and no 64x64
+RGBA PNG needs much more than its 16,384 bytes of pixels. Compression ratios need no bound of their own: an image of
+misses alone shrinks 100-fold, as a bomb would, but inflates to no more than any other."""
+MAX_TOTAL_BYTES = 4 * 2**30
+"""Most bytes that are inflated from a zip archive: 12 times the 0.33 GB of 20,000 range images, the full data set."""
+
+HIDDEN_FOLDERS = ("__MACOSX",)
+_SYMLINK = "symbolic link"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file: its path relative to the source, and how to ``read`` it (raises ``Unusable``)."""
+
+    name: PurePosixPath
+    read: Callable[[], bytes]
+
+
+@contextmanager
+def open_source(source: Path, skip: Skip) -> Iterator[list[Entry]]:
+    """The files of ``source``, a directory or a zip archive, ordered by path; readable inside the ``with`` block.
+
+    Raises:
+        UserError: a file that is no zip archive, or one that is damaged, encrypted or too large.
+    """
+    if source.is_dir():
+        yield sorted(_directory_entries(source, skip), key=lambda entry: entry.name)
+        return
+    try:
+        archive = zipfile.ZipFile(source)
+    except _DAMAGED as error:
+        raise UserError(
+            f"data.folder.path: {source} is no zip archive, or a damaged one ({error}); "
+            "give a folder or an intact .zip that contains cubes/ and spheres/."
+        ) from None
+    with archive:
+        yield sorted(_archive_entries(archive, source, skip), key=lambda entry: entry.name)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in HIDDEN_FOLDERS
+
+
+def _directory_entries(source: Path, skip: Skip) -> Iterator[Entry]:
+    """Regular files below ``source``; no link is followed, whether it leads out of the source or not."""
+
+    def unreadable(error: OSError) -> None:
+        skip(Path(error.filename).relative_to(source).as_posix(), "folder that cannot be read")
+
+    for folder, subfolders, files in os.walk(source, onerror=unreadable):
+        relative = Path(folder).relative_to(source)
+        for name in list(subfolders):
+            if _is_hidden(name) or Path(folder, name).is_symlink():
+                skip((relative / name).as_posix(), "hidden folder" if _is_hidden(name) else _SYMLINK)
+                subfolders.remove(name)
+        for name in files:
+            path, shown = Path(folder, name), PurePosixPath((relative / name).as_posix())
+            mode = _mode(path)
+            if _is_hidden(name):
+                skip(str(shown), "hidden file")
+            elif stat.S_ISLNK(mode):
+                skip(str(shown), _SYMLINK)
+            elif not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+                skip(str(shown), "not a regular file")
+            else:
+                yield Entry(shown, partial(_read_file, path))
+
+
+def _mode(path: Path) -> int:
+    """What kind of file it is, links not followed; 0 when even that cannot be told."""
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return _bounded(file.read(MAX_FILE_BYTES + 1))
+    except OSError:
+        raise Unusable("file that cannot be read") from None
+
+
+def _archive_entries(archive: zipfile.ZipFile, source: Path, skip: Skip) -> Iterator[Entry]:
+    """Members that are ordinary files with a path inside the archive."""
+    members = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
+    if any(info.flag_bits & 0x1 for info in members):
+        raise UserError(f"data.folder.path: {source} is encrypted; unpack it and give the folder.")
+    total = sum(min(info.file_size, MAX_FILE_BYTES) for info in members)
+    if total > MAX_TOTAL_BYTES:
+        raise UserError(
+            f"data.folder.path: {source} unpacks to {total / 2**30:.1f} GiB, more than the {MAX_TOTAL_BYTES / 2**30:g} "
+            "GiB allowed; unpack it yourself if you trust it, and give the folder."
+        )
+    hidden_folders = set()
+    for info in members:
+        name = _safe_path(info.filename)
+        if name is None:
+            skip(info.filename, "unsafe path in the archive")
+            continue
+        depth = next((i for i, part in enumerate(name.parts) if _is_hidden(part)), None)
+        if depth is not None and depth < len(name.parts) - 1:
+            hidden_folders.add(PurePosixPath(*name.parts[: depth + 1]))
+        elif depth is not None:
+            skip(str(name), "hidden file")
+        elif stat.S_ISLNK(info.external_attr >> 16):
+            skip(str(name), _SYMLINK)
+        else:
+            yield Entry(name, partial(_read_member, archive, info))
+    for folder in sorted(hidden_folders):
+        skip(str(folder), "hidden folder")
+
+
+def _safe_path(name: str) -> PurePosixPath | None:
+    """A member's path, with Windows separators understood; None for one that leaves the archive."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
+        return None
+    return path
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Unusable("compressed by another method than deflate")
+    try:
+        with archive.open(info) as file:
+            return _bounded(file.read(MAX_FILE_BYTES + 1))
+    except _DAMAGED:
+        raise Unusable("damaged in the archive") from None
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > MAX_FILE_BYTES:
+        raise Unusable(f"file of more than {MAX_FILE_BYTES // 2**20} MiB")
+    return data

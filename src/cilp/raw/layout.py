@@ -1,0 +1,98 @@
+"""The raw layout: the tree that every data source delivers and that ``subset`` reads.
+
+::
+
+    <root>/cubes/rgb/0000.png     64x64 RGBA uint8
+    <root>/cubes/lidar/0000.npy   64x64 float32 range in metres, rows = azimuth, columns = zenith
+    <root>/cubes/azimuth.npy      (64,) float32 radians; likewise zenith.npy
+    <root>/spheres/...            the same; cube i and sphere i are one scene
+    <root>/manifest.csv           class,index,split: one row per usable pair, split empty unless the source gives one
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cilp.errors import UserError
+
+CLASSES = ("cube", "sphere")
+"""Class names in the order of their labels: cube 0, sphere 1."""
+MANIFEST = "manifest.csv"
+MANIFEST_COLUMNS = ("class", "index", "split")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, order=True)
+class Pair:
+    """One image and range image of one object. ``index`` is the scene, ``split`` is empty unless the source gives one."""
+
+    index: int
+    label: str
+    split: str = ""
+
+
+def class_folder(root: Path, label: str) -> Path:
+    """``<root>/cubes`` or ``<root>/spheres``."""
+    return Path(root) / f"{label}s"
+
+
+def rgb_path(root: Path, pair: Pair) -> Path:
+    """The PNG of a pair."""
+    return class_folder(root, pair.label) / "rgb" / f"{pair.index:04d}.png"
+
+
+def lidar_path(root: Path, pair: Pair) -> Path:
+    """The range image of a pair."""
+    return class_folder(root, pair.label) / "lidar" / f"{pair.index:04d}.npy"
+
+
+def write_calibration(root: Path, label: str, azimuth: np.ndarray, zenith: np.ndarray) -> None:
+    """Write ``azimuth.npy`` and ``zenith.npy`` (64 float32 radians each) of one class."""
+    folder = class_folder(root, label)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "azimuth.npy", np.asarray(azimuth, dtype=np.float32))
+    np.save(folder / "zenith.npy", np.asarray(zenith, dtype=np.float32))
+
+
+def read_calibration(root: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth and zenith of one class, (64,) float32 radians each."""
+    folder = class_folder(root, label)
+    azimuth, zenith = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("azimuth", "zenith"))
+    return azimuth, zenith
+
+
+def write_manifest(root: Path, pairs: Iterable[Pair]) -> None:
+    """Write ``manifest.csv``, ordered by index and class."""
+    with open(Path(root) / MANIFEST, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(MANIFEST_COLUMNS)
+        writer.writerows((pair.label, pair.index, pair.split) for pair in sorted(pairs))
+
+
+def read_manifest(path: Path) -> list[Pair]:
+    """Pairs that a ``manifest.csv`` lists.
+
+    Raises:
+        UserError: a column is missing, or a class, index or split is not a legal one (file and line are named).
+    """
+    path = Path(path)
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames is None or not set(MANIFEST_COLUMNS) <= set(reader.fieldnames):
+            raise UserError(f"{path} needs the columns {', '.join(MANIFEST_COLUMNS)}; it has {reader.fieldnames}.")
+        pairs = []
+        for row in reader:
+            label, index, split = (row[name] or "" for name in MANIFEST_COLUMNS)
+            if label not in CLASSES or not index.isdecimal() or split not in ("", *SPLITS):
+                raise UserError(
+                    f"{path} line {reader.line_num}: class must be one of {', '.join(CLASSES)}, index a whole number "
+                    f"and split empty or one of {', '.join(SPLITS)}; got {label!r}, {index!r}, {split!r}."
+                )
+            pairs.append(Pair(int(index), label, split))
+    duplicates = len(pairs) - len({(pair.index, pair.label) for pair in pairs})
+    if duplicates:
+        raise UserError(f"{path} lists {duplicates} pairs twice; each class and index may stand in one row only.")
+    return pairs

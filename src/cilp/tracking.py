@@ -1,0 +1,133 @@
+"""Weights & Biases as a mirror of each training run: nothing reads back from it, and training goes on without it.
+
+Online only with a key or ``WANDB_MODE=online``, else offline below ``wandb/`` (``wandb sync wandb/offline-run-*`` uploads it later).
+"""
+
+import netrc
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cilp import params
+from cilp.errors import UserError
+from cilp.models.blocks import count_parameters
+from cilp.training.classifier import Epoch, Trained
+from cilp.training.inputs import Split
+
+MODES = ("auto", "online", "offline", "disabled")
+CLASSES = ("cube", "sphere")
+TABLE_ROWS = 16
+"""Test samples shown in the table of predictions: the first of each class."""
+
+
+class Run:
+    """One run; without W&B (not installed, or disabled) it swallows what it is told."""
+
+    def __init__(self, wandb_run: Any = None):
+        self.wandb_run = wandb_run
+
+    def log_epoch(self, epoch: Epoch) -> None:
+        """Log one epoch's losses, accuracy and learning rate, and the memory in use."""
+        if self.wandb_run is None:
+            return
+        figures = asdict(epoch)
+        if torch.cuda.is_available():
+            figures["gpu_memory_mb"] = torch.cuda.memory_allocated() / 1e6
+        self.wandb_run.log(figures, step=epoch.epoch)
+
+    def finish_classifier(self, trained: Trained, metrics: dict[str, float], test: Split, logits: Tensor) -> None:
+        """Summarise a run: figures of the best checkpoint, cost, parameter count and a table of predictions with pictures."""
+        if self.wandb_run is None:
+            return
+        self.wandb_run.config.update({"parameters": count_parameters(trained.model)})
+        self.wandb_run.summary.update({**metrics, **trained.cost, "best_epoch": trained.best_epoch})
+        self.wandb_run.log({"predictions": _prediction_table(test, logits)})
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, failure: Any, *_: object) -> None:
+        if self.wandb_run is not None:
+            self.wandb_run.finish(exit_code=0 if failure is None else 1)
+
+
+def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str, Any]) -> Run:
+    """Start the W&B run ``name`` within ``group``; ``settings`` is the content of ``params.yaml``.
+
+    Raises:
+        UserError: ``tracking.mode`` is none of the legal ones.
+    """
+    mode = os.environ.get("WANDB_MODE") or params.choice(settings, "tracking.mode", MODES)
+    if mode == "disabled":
+        return Run()
+    try:
+        import wandb
+    except ImportError:
+        return Run()
+    if mode not in MODES:
+        raise UserError(f"WANDB_MODE is {mode!r}; legal values: {', '.join(MODES)}.")
+    if mode == "auto":
+        mode = "online" if _has_key() else "offline"
+    folder = Path("wandb").resolve()
+    folder.mkdir(exist_ok=True)
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))  # pictures of a table; elsewhere by default
+    run = wandb.init(
+        project=params.lookup(settings, "tracking.project"),
+        entity=params.lookup(settings, "tracking.entity"),
+        group=group,
+        name=name,
+        config=config,
+        mode=mode,
+        dir=str(folder.parent),
+        reinit="finish_previous",
+        settings=wandb.Settings(silent=True, console="off", x_disable_stats=mode == "offline"),
+    )
+    run.define_metric("valid_loss", summary="min")
+    run.define_metric("valid_accuracy", summary="max")
+    return Run(run)
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("://")[-1].split("/")[0]
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _prediction_table(split: Split, logits: Tensor) -> Any:
+    import wandb
+
+    table = wandb.Table(columns=["scene", "rgb", "lidar", "label", "prediction", "probability"])
+    for row in range(min(TABLE_ROWS, len(split))):
+        probability = torch.sigmoid(logits[row]).item()
+        prediction = probability > 0.5
+        table.add_data(
+            int(split.scene[row]),
+            wandb.Image(split.rgb[row].cpu().numpy()),
+            wandb.Image(_coloured_by_height(split, row)),
+            CLASSES[int(split.label[row])],
+            CLASSES[prediction],
+            probability if prediction else 1 - probability,
+        )
+    return table
+
+
+def _coloured_by_height(split: Split, row: int) -> np.ndarray:
+    """A range image as the camera would see it, (64, 64, 3) uint8: returns coloured by z, everything else black."""
+    from matplotlib import colormaps
+
+    _, points = split.inputs(slice(row, row + 1))
+    z, hit = points[0, 2].cpu().numpy(), points[0, 3].cpu().numpy() > 0
+    picture = np.zeros((*z.shape, 3), dtype=np.uint8)
+    if hit.any():
+        low, high = z[hit].min(), z[hit].max()
+        picture[hit] = (colormaps["viridis"]((z[hit] - low) / max(high - low, 1e-6))[:, :3] * 255).astype(np.uint8)
+    return picture.transpose(1, 0, 2)[:, ::-1]  # rows by height, columns to the right

@@ -1,0 +1,58 @@
+"""Checkpoints that rebuild their own model: weights, the model's name and arguments, and the params that made them."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cilp.atomic import replacing
+from cilp.errors import UserError
+
+FORMAT = "cilp-checkpoint-1"
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, name: str, arguments: dict[str, Any], params: dict[str, Any], seed: int
+) -> None:
+    """Write the weights (on the CPU) with what is needed to build the model again.
+
+    ``name`` is a module of ``cilp.models`` whose ``build(**arguments)`` makes the network.
+    """
+    content = {
+        "format": FORMAT,
+        "model": name,
+        "arguments": arguments,
+        "params": params,
+        "seed": seed,
+        "weights": {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()},
+    }
+    with replacing(path, "wb") as file:
+        torch.save(content, file)
+
+
+def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Looked up by name at load time, so that a new model leaves the stages that train the others untouched."""
+    if not name.isidentifier():
+        raise ValueError(f"it names a model {name!r}, which is no module of cilp.models")
+    return importlib.import_module(f"cilp.models.{name}").build(**arguments)
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild the model of a checkpoint, in evaluation mode, and return it with the checkpoint's other entries.
+
+    Raises:
+        UserError: the file is missing or is no checkpoint of this project. Nothing in it is executed (``weights_only``).
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"it is not in the format {FORMAT}")
+        model = _build(content["model"], content["arguments"]).to(device, memory_format=torch.channels_last)
+        model.load_state_dict(content.pop("weights"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; train it with `dvc repro`, or fetch it with `dvc pull`.") from None
+    except Exception as error:
+        raise UserError(f"{path} is no usable checkpoint ({str(error).splitlines()[0]}); train it anew.") from None
+    return model.eval(), content

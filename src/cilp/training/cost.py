@@ -1,0 +1,62 @@
+"""What a run costs: seconds, samples per second and peak memory, of this run alone. Measured, hence never twice the same."""
+
+import ctypes
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+MEGABYTE = 1e6
+
+
+class CostMeter:
+    """Measures from its creation to ``finish``; ``epoch`` is called with the samples and seconds of each training epoch."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.rates: list[float] = []
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            _forget_peak_of_earlier_runs()
+        self.start = time.perf_counter()
+
+    def epoch(self, samples: int, seconds: float) -> None:
+        """Count one epoch of training (validation aside)."""
+        self.rates.append(samples / seconds)
+
+    def finish(self) -> dict[str, float]:
+        """``train_seconds`` (all epochs with validation), ``samples_per_second`` (training, the median epoch) and
+        ``peak_memory_mb`` (CUDA: allocated by tensors; CPU: resident memory of the process)."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        seconds = time.perf_counter() - self.start
+        cost = {"train_seconds": seconds, "samples_per_second": statistics.median(self.rates)}
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _peak_resident_bytes()
+        if peak is not None:
+            cost["peak_memory_mb"] = peak / MEGABYTE
+        return cost
+
+
+def _forget_peak_of_earlier_runs() -> None:
+    """Return freed memory to the system and reset the kernel's high-water mark (Linux; a no-op elsewhere)."""
+    if sys.platform != "linux":
+        return
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except (OSError, AttributeError):
+        pass  # another C library, or a read-only /proc: the mark then covers the process's whole life
+
+
+def _peak_resident_bytes() -> float | None:
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    for line in status.read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) * 1024
+    return None

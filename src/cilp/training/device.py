@@ -1,0 +1,64 @@
+"""Which device trains, with how many threads, and what makes a run repeat bit by bit."""
+
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cilp.errors import UserError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def prepare_device(device: str) -> torch.device:
+    """Resolve ``device`` (auto, cpu or cuda), switch on deterministic algorithms, and set as many threads as cores.
+
+    Raises:
+        UserError: an unknown device, or cuda where there is none.
+    """
+    if device not in DEVICES:
+        raise UserError(f"device is {device!r}; legal values: {', '.join(DEVICES)}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is 'cuda', but torch sees no CUDA device here; set device: auto or cpu.")
+    # cuBLAS repeats itself only with a fixed workspace, which must be chosen before CUDA starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, and a container's CPU quota, which thread pools overlook."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota_file = Path("/sys/fs/cgroup/cpu.max")
+    if quota_file.is_file():
+        quota, _, period = quota_file.read_text().partition(" ")
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """Device name and library versions, which a result is quoted with."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return {
+        "device": name,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

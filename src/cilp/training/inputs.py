@@ -1,0 +1,62 @@
+"""A split as tensors that stay on the device; batches of model inputs are made there, by index."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cilp.packed import Packed
+from cilp.sensors import MAX_RANGE, ray_directions
+
+
+@dataclass(frozen=True)
+class Split:
+    """N pairs on one device, as stored: bytes and ranges, a quarter of what the float inputs would take."""
+
+    rgb: Tensor  # (N, 64, 64, 4) uint8
+    range: Tensor  # (N, 64, 64) float32 metres
+    label: Tensor  # (N,) float32, 1 for a sphere
+    scene: Tensor  # (N,) int32
+    directions: Tensor  # (K, 64, 64, 3) float32 unit vectors, one set per calibration
+    sensor: Tensor  # (N,) int64, which calibration
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def inputs(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each, laid out channels-last."""
+        return image(self.rgb[rows]), xyza(self.range[rows], self._directions(rows))
+
+    def _directions(self, rows: Tensor | slice) -> Tensor:
+        return self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
+
+
+def load_split(packed: Packed, split: str, device: torch.device) -> Split:
+    """Copy one split of the packed data to ``device``."""
+    rows = packed.rows(split)
+    directions = [ray_directions(a.numpy(), z.numpy()) for a, z in zip(packed.azimuth, packed.zenith, strict=True)]
+    tensors = {
+        "rgb": packed.rgb[rows],
+        "range": packed.range[rows],
+        "label": packed.label[rows].float(),
+        "scene": packed.scene[rows],
+        "directions": torch.stack([torch.from_numpy(d) for d in directions]).float(),
+        "sensor": packed.sensor[rows].long(),
+    }
+    return Split(**{name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
+
+
+def image(rgb: Tensor) -> Tensor:
+    """(B, 64, 64, 4) uint8 -> (B, 4, 64, 64) float32 in [0, 1]."""
+    return (rgb.float() / 255.0).permute(0, 3, 1, 2)
+
+
+def xyza(ranges: Tensor, directions: Tensor) -> Tensor:
+    """Range images (B, 64, 64) in metres -> (B, 4, 64, 64) float32: x, y, z in metres and the hit mask.
+
+    A ray without a return keeps the point at maximum range on its way; only its mask is 0.
+    """
+    points = ranges.new_empty((*ranges.shape, 4))
+    torch.mul(ranges.unsqueeze(-1), directions, out=points[..., :3])
+    points[..., 3] = ranges < MAX_RANGE
+    return points.permute(0, 3, 1, 2)

@@ -1,0 +1,27 @@
+"""Pack the subset into one file of tensors, which training maps into memory.
+
+    PYTHONPATH=src python stages/pack.py
+
+After this point nothing needs FiftyOne, its database or a PNG decoder.
+"""
+
+import argparse
+from pathlib import Path
+
+from cilp.console import cli
+from cilp.packed import save
+from cilp.packing import pack
+from cilp.subset.export import read_export
+
+TARGET = Path("data/packed.pt")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    packed = pack(read_export(Path("data/subset")))
+    save(packed, TARGET)
+    print(f"{TARGET}: {len(packed.label):,} pairs, {TARGET.stat().st_size / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,72 @@
+"""Train one fusion variant on every seed and evaluate each best checkpoint once on the held-out test set.
+
+    PYTHONPATH=src python stages/train_fusion.py --fusion hadamard --downsampling maxpool
+
+Reads ``data/packed.pt`` and the params ``fusion.<fusion>``, ``seeds`` and ``device``.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from cilp import packed, params, tracking
+from cilp.console import cli
+from cilp.models import fusion
+from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fusion", choices=fusion.FUSIONS, required=True)
+    parser.add_argument("--downsampling", choices=DOWNSAMPLINGS, required=True)
+    variant = vars(parser.parse_args())
+    name = f"{variant['fusion']}-{variant['downsampling']}"
+
+    settings = params.load()
+    protocol = params.section(settings, f"fusion.{variant['fusion']}", TrainingParams)
+    seeds = check_seeds(params.lookup(settings, "seeds"))
+    device = prepare_device(params.lookup(settings, "device"))
+    machine = describe(device)
+    print(f"{name}: {len(seeds)} seeds on {machine['device']}")
+
+    data = packed.load(Path("data/packed.pt"))
+    train, valid, test = (load_split(data, split, device) for split in packed.SPLITS)
+
+    metrics, costs, curves = {}, {}, []
+    for seed in seeds:
+        config = {**variant, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
+        with tracking.start_run(settings, group="fusion", name=f"{name}-{seed}", config=config) as run:
+            done = train_classifier(
+                lambda: fusion.build(**variant), train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch
+            )
+            best = done.history[done.best_epoch - 1]
+            test_logits = logits_of(done.model, test)
+            test_loss, test_accuracy = score(test_logits, test.label)
+            metrics[seed] = {
+                "valid_loss": best.valid_loss,
+                "valid_accuracy": best.valid_accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+            }
+            costs[seed] = done.cost
+            curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
+            save_checkpoint(
+                Path(f"models/fusion/{name}/seed-{seed}.pt"), done.model, "fusion", variant, asdict(protocol), seed
+            )
+            run.finish_classifier(done, metrics[seed], test, test_logits)
+
+    parameters = count_parameters(done.model)
+    write_metrics(Path(f"metrics/fusion/{name}.json"), metrics, parameters=parameters)
+    write_rows(Path(f"metrics/fusion/{name}.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
+    write_rows(Path(f"plots/fusion/{name}.csv"), curves)
+    samples = dict(zip(packed.SPLITS, map(len, (train, valid, test)), strict=True))
+    write_cost(Path(f"costs/fusion/{name}.json"), costs, **machine, seeds=seeds, samples=samples)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,73 @@
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from synthetic import make_packed
+
+from cilp import packed
+from cilp.errors import UserError
+
+
+def test_the_round_trip_is_exact_and_the_bytes_repeat(tmp_path):
+    data = make_packed(seed=3)
+    packed.save(data, tmp_path / "a.pt")
+    packed.save(data, tmp_path / "other name.pt")
+    loaded = packed.load(tmp_path / "a.pt")
+    for name in packed.SHAPES:
+        before, after = getattr(data, name), getattr(loaded, name)
+        assert before.dtype == after.dtype
+        assert torch.equal(before, after)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "other name.pt").read_bytes()
+
+
+def test_loading_4000_pairs_takes_well_under_a_second(tmp_path):
+    data = make_packed(train=1600, val=200, test=200)
+    packed.save(data, tmp_path / "data.pt")
+    start = time.perf_counter()
+    loaded = packed.load(tmp_path / "data.pt")
+    assert len(loaded.label) == 4000
+    assert time.perf_counter() - start < 0.5
+
+
+def test_rows_cover_each_split_and_nothing_else():
+    data = make_packed(train=3, val=2, test=1)
+    assert [data.rows(split) for split in packed.SPLITS] == [slice(0, 6), slice(6, 10), slice(10, 12)]
+
+
+def test_unordered_splits_are_refused(tmp_path):
+    data = make_packed(train=3, val=2, test=1)
+    with pytest.raises(ValueError, match="ordered by split"):
+        packed.save(replace(data, split=data.split.flip(0)), tmp_path / "data.pt")
+
+
+def test_a_tensor_of_another_shape_or_type_is_refused():
+    data = make_packed(train=3, val=2, test=1)
+    with pytest.raises(ValueError, match="range must be"):
+        replace(data, range=data.range.double())
+    with pytest.raises(ValueError, match="label must be"):
+        replace(data, label=data.label[:-1])
+    with pytest.raises(ValueError, match="rgb must be"):
+        replace(data, rgb=data.rgb[..., :3])
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize("content", ["missing", "truncated", "foreign", "malicious"])
+def test_anything_else_is_refused_with_the_cure(tmp_path, content, capsys):
+    path = tmp_path / "data.pt"
+    packed.save(make_packed(train=3, val=2, test=1), path)
+    if content == "missing":
+        path.unlink()
+    elif content == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif content == "foreign":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        torch.save({"format": packed.FORMAT, "rgb": Malicious()}, path)
+    with pytest.raises(UserError, match="dvc repro pack"):
+        packed.load(path)
+    assert "executed" not in capsys.readouterr().out

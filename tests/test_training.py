@@ -1,0 +1,231 @@
+import math
+
+import pytest
+import torch
+from synthetic import make_packed
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from cilp.errors import UserError
+from cilp.models import fusion
+from cilp.models.blocks import DOWNSAMPLINGS
+from cilp.sensors import ray_directions
+from cilp.training import checkpoint
+from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.device import prepare_device
+from cilp.training.inputs import load_split, xyza
+from cilp.training.seeds import check_seeds, summarise
+
+PARAMS = TrainingParams(epochs=2, batch_size=10, lr=1e-3, lr_min=1e-6)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def splits():
+    prepare_device("cpu")
+    packed = make_packed()
+    return [load_split(packed, split, CPU) for split in ("train", "val", "test")]
+
+
+def train(splits, seed=1, params=PARAMS, name="add", downsampling="strided", **kwargs):
+    return train_classifier(
+        lambda: fusion.build(name, downsampling), splits[0], splits[1], params, seed, "test", **kwargs
+    )
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize("name", fusion.FUSIONS)
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
+def test_a_seed_decides_every_bit_and_another_seed_gives_other_weights(splits, name, downsampling):
+    params = TrainingParams(epochs=1, batch_size=16, lr=1e-3, lr_min=1e-6)
+    first, again, other = (train(splits, seed, params, name, downsampling) for seed in (1, 1, 2))
+    assert torch.equal(weights(first.model), weights(again.model))
+    assert first.history == again.history
+    assert not torch.equal(weights(first.model), weights(other.model))
+
+
+def test_earlier_random_numbers_leave_a_run_as_it_is(splits):
+    first = train(splits)
+    torch.rand(1000)
+    assert torch.equal(weights(first.model), weights(train(splits).model))
+
+
+def test_it_learns_what_a_network_can_tell_apart(splits):
+    params = TrainingParams(epochs=30, batch_size=8, lr=1e-3, lr_min=1e-6)
+    done = train(splits, params=params, name="late")
+    assert score(logits_of(done.model, splits[2]), splits[2].label)[1] == 1.0
+    assert done.history[-1].train_loss < 0.1 < done.history[0].train_loss
+
+
+def test_the_weights_kept_are_those_of_the_lowest_validation_loss(splits):
+    seen = {}
+
+    def build():
+        seen["model"] = fusion.build("late", "strided")
+        return seen["model"]
+
+    snapshots = []
+    params = TrainingParams(epochs=6, batch_size=8, lr=2e-2, lr_min=0.0)  # too fast, so that the loss goes up again
+    done = train_classifier(
+        build, splits[0], splits[1], params, 3, "test", lambda epoch: snapshots.append(weights(seen["model"]).clone())
+    )
+    losses = [epoch.valid_loss for epoch in done.history]
+    assert done.best_epoch == losses.index(min(losses)) + 1
+    assert torch.equal(weights(done.model), snapshots[done.best_epoch - 1])
+    assert score(logits_of(done.model, splits[1]), splits[1].label)[0] == min(losses)
+
+
+def test_every_sample_is_evaluated_whatever_the_batch(splits, monkeypatch):
+    model = fusion.build("concat", "maxpool")
+    together = logits_of(model, splits[0])
+    monkeypatch.setattr("cilp.training.classifier.EVALUATION_BATCH", 7)  # 48 samples: the last batch is a partial one
+    assert len(together) == len(splits[0]) == 48
+    torch.testing.assert_close(logits_of(model, splits[0]), together, rtol=1e-5, atol=1e-6)
+
+
+def test_loss_and_accuracy_are_means_over_samples():
+    logits, label = torch.tensor([2.0, -1.0, 0.5, -3.0]), torch.tensor([1.0, 1.0, 0.0, 0.0])
+    loss, accuracy = score(logits, label)
+    by_hand = sum(math.log1p(math.exp(-x if y else x)) for x, y in zip(logits.tolist(), label.tolist(), strict=True))
+    assert loss == pytest.approx(by_hand / 4, rel=1e-6)
+    assert accuracy == 0.5
+
+
+def test_the_train_loss_counts_a_partial_batch_by_its_size(splits):
+    """With a rate of almost zero the epoch's loss is the loss of the untrained network over all samples."""
+    params = TrainingParams(epochs=1, batch_size=13, lr=1e-12, lr_min=1e-12)
+    torch.manual_seed(1)
+    untrained = fusion.build("add", "strided")
+    expected = binary_cross_entropy_with_logits(logits_of(untrained, splits[0]), splits[0].label).item()
+    assert train(splits, params=params).history[0].train_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_rate_falls_along_a_cosine_to_its_minimum(splits):
+    done = train(splits, params=TrainingParams(epochs=4, batch_size=16, lr=1e-3, lr_min=1e-5))
+    expected = [1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * k / 4)) / 2 for k in (1, 2, 3, 4)]
+    assert [epoch.learning_rate for epoch in done.history] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_fast_step_equals_a_plain_one(splits):
+    """One step of fused Adam on channels-last batches against textbook Adam on plain tensors, in float64."""
+    rows = torch.randperm(len(splits[0]), generator=torch.Generator().manual_seed(5))
+    rgb, lidar = (x.double() for x in splits[0].inputs(rows))
+    label = splits[0].label[rows].double()
+    torch.manual_seed(5)
+    fast = fusion.build("late", "maxpool").double().to(memory_format=torch.channels_last)
+    plain = fusion.build("late", "maxpool").double()
+    plain.load_state_dict(fast.state_dict())
+    before = weights(plain).clone()
+    optimizer = torch.optim.Adam(fast.parameters(), lr=1e-3, fused=True)
+    binary_cross_entropy_with_logits(fast(rgb, lidar), label).backward()
+    optimizer.step()
+    binary_cross_entropy_with_logits(plain(rgb.contiguous(), lidar.contiguous()), label).backward()
+    gradient = torch.cat([parameter.grad.flatten() for parameter in plain.parameters()])
+    expected = before - 1e-3 * gradient / (gradient.abs() + 1e-8)  # Adam's first step
+    # the parameters of the fast network lie in another order in memory: compare by name
+    flat = torch.cat([parameter.detach().contiguous().flatten() for parameter in fast.parameters()])
+    torch.testing.assert_close(flat, expected, rtol=0, atol=1e-9)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(splits):
+    with pytest.raises(UserError, match="lower the learning rate"):
+        train(splits, params=TrainingParams(epochs=3, batch_size=16, lr=1e30, lr_min=0.0))
+
+
+def test_a_batch_larger_than_the_data_is_refused(splits):
+    with pytest.raises(UserError, match="48 training samples"):
+        train(splits, params=TrainingParams(epochs=1, batch_size=49, lr=1e-3, lr_min=0.0))
+
+
+def test_xyza_is_the_sensor_model():
+    packed = make_packed(train=2, val=1, test=1)
+    split = load_split(packed, "train", CPU)
+    rgb, points = split.inputs(slice(0, 3))
+    directions = torch.from_numpy(ray_directions(packed.azimuth[0].numpy(), packed.zenith[0].numpy())).float()
+    for row in range(3):
+        ranges = packed.range[row]
+        for channel in range(3):
+            assert torch.equal(points[row, channel], ranges * directions[..., channel])
+        assert torch.equal(points[row, 3], (ranges < 50).float())
+    assert rgb.shape == points.shape == (3, 4, 64, 64)
+    assert torch.equal(rgb[:, 3], torch.ones(3, 64, 64))
+    assert points.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_ray_without_return_keeps_its_far_point():
+    directions = torch.rand(64, 64, 3)
+    points = xyza(torch.full((1, 64, 64), 50.0), directions)
+    assert torch.equal(points[0, :3], 50 * directions.permute(2, 0, 1))
+    assert not points[0, 3].any()
+
+
+def test_each_class_is_seen_with_its_own_calibration():
+    packed = make_packed(train=2, val=1, test=1, sensors=2)
+    split = load_split(packed, "train", CPU)
+    _, together = split.inputs(slice(0, 2))
+    for row in (0, 1):
+        angles = packed.azimuth[row].numpy()
+        directions = torch.from_numpy(ray_directions(angles, angles)).float()
+        assert torch.equal(together[row : row + 1], xyza(packed.range[row : row + 1], directions))
+    assert not torch.equal(*(split.directions[k] for k in (0, 1)))
+
+
+def test_a_checkpoint_rebuilds_its_own_model(tmp_path, splits):
+    done = train(splits)
+    arguments = {"fusion": "add", "downsampling": "strided"}
+    checkpoint.save_checkpoint(tmp_path / "model.pt", done.model, "fusion", arguments, {"epochs": 2}, seed=1)
+    model, content = checkpoint.load_checkpoint(tmp_path / "model.pt")
+    assert torch.equal(logits_of(model, splits[2]), logits_of(done.model, splits[2]))
+    assert content["params"] == {"epochs": 2}
+    assert content["seed"] == 1
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize("model", [Malicious(), "os", "os.path", "nowhere"])
+def test_a_foreign_checkpoint_is_refused_and_not_executed(tmp_path, capsys, model):
+    content = {"format": checkpoint.FORMAT, "model": model, "arguments": {}, "weights": {}}
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="no usable checkpoint"):
+        checkpoint.load_checkpoint(tmp_path / "model.pt")
+    assert "executed" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="is missing"):
+        checkpoint.load_checkpoint(tmp_path / "absent.pt")
+
+
+def test_mean_and_spread_over_the_seeds():
+    summary = summarise({51: {"loss": 1.0}, 52: {"loss": 2.0}, 53: {"loss": 6.0}})
+    assert summary == {"loss": 3.0, "loss_std": pytest.approx(math.sqrt(7.0))}
+    assert summarise({51: {"loss": 1.0}}) == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1], [1.5], ["a"], [True], 51, None])
+def test_bad_seeds_are_refused(seeds):
+    with pytest.raises(UserError, match="seeds must be"):
+        check_seeds(seeds)
+
+
+def test_devices(monkeypatch):
+    assert prepare_device("cpu").type == "cpu"
+    with pytest.raises(UserError, match="auto, cpu, cuda"):
+        prepare_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert prepare_device("auto").type == "cpu"
+    with pytest.raises(UserError, match="auto or cpu"):
+        prepare_device("cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_repeats_itself_and_agrees_with_the_cpu():
+    packed = make_packed()
+    device = prepare_device("cuda")
+    splits = [load_split(packed, split, device) for split in ("train", "val")]
+    first, again = (train(splits) for _ in range(2))
+    assert torch.equal(weights(first.model), weights(again.model))
+    on_cpu = train([load_split(packed, split, CPU) for split in ("train", "val")])
+    assert first.history[0].train_loss == pytest.approx(on_cpu.history[0].train_loss, rel=1e-2)
