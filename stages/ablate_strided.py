@@ -1,6 +1,6 @@
 """Write the strided ablation: every declared fusion with strided convolution, and its difference to max-pooling.
 
-    PYTHONPATH=src python stages/ablate_strided.py
+PYTHONPATH=src python stages/ablate_strided.py
 """
 
 import argparse
@@ -9,14 +9,15 @@ from pathlib import Path
 from cilp import params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
-from cilp.report.tables import ablation_json, ablation_markdown, unavailable_markdown
+from cilp.report.tables import DOWNSAMPLING_TITLES, ablation_json, ablation_markdown, unavailable_markdown
 from cilp.report.variants import read_variants
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    fusions, downsamplings = (params.lookup(settings, f"variants.{key}") for key in ("fusion", "downsampling"))
+    fusions = params.names(settings, "variants.fusion", tuple(params.lookup(settings, "fusion")))
+    downsamplings = params.names(settings, "variants.downsampling", tuple(DOWNSAMPLING_TITLES))
     if {"maxpool", "strided"} <= set(downsamplings):
         strided, maxpool = read_variants(fusions, "strided"), read_variants(fusions, "maxpool")
         figures = ablation_json(strided, maxpool)
@@ -25,7 +26,7 @@ def main() -> None:
         figures = {}
         table = unavailable_markdown(
             "Strided convolution instead of max-pooling",
-            f"Not run: `variants.downsampling` declares {', '.join(downsamplings)} alone; it takes maxpool and strided.",
+            f"Not run: `variants.downsampling` declares {downsamplings[0]} alone; it takes maxpool and strided.",
         )
     write_json(Path("metrics/strided_ablation.json"), figures)
     write_text(Path("metrics/strided_ablation.md"), table)

@@ -12,14 +12,15 @@ from cilp import params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.report.curves import draw_loss_curves
-from cilp.report.tables import comparison_json, comparison_markdown
+from cilp.report.tables import DOWNSAMPLING_TITLES, comparison_json, comparison_markdown
 from cilp.report.variants import read_variants
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    fusions, downsamplings = (params.lookup(settings, f"variants.{key}") for key in ("fusion", "downsampling"))
+    fusions = params.names(settings, "variants.fusion", tuple(params.lookup(settings, "fusion")))
+    downsamplings = params.names(settings, "variants.downsampling", tuple(DOWNSAMPLING_TITLES))
     by_downsampling = {downsampling: read_variants(fusions, downsampling) for downsampling in downsamplings}
     compared = by_downsampling[downsamplings[0]]
     table = comparison_markdown(compared, params.lookup(settings, "data.source"))

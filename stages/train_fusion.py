@@ -14,7 +14,7 @@ from cilp.console import cli
 from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.classifier import FusionParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
@@ -24,11 +24,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fusion", choices=fusion.FUSIONS, required=True)
     parser.add_argument("--downsampling", choices=DOWNSAMPLINGS, required=True)
-    variant = vars(parser.parse_args())
-    name = f"{variant['fusion']}-{variant['downsampling']}"
+    variant = parser.parse_args()
+    name = f"{variant.fusion}-{variant.downsampling}"
 
     settings = params.load()
-    protocol = params.section(settings, f"fusion.{variant['fusion']}", TrainingParams)
+    protocol = params.section(settings, f"fusion.{variant.fusion}", FusionParams)
+    network = {**vars(variant), "xyz_scale": protocol.xyz_scale}
     seeds = check_seeds(params.lookup(settings, "seeds"))
     device = prepare_device(params.lookup(settings, "device"))
     machine = describe(device)
@@ -39,10 +40,10 @@ def main() -> None:
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
-        config = {**variant, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
+        config = {**vars(variant), **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="fusion", name=f"{name}-{seed}", config=config) as run:
             done = train_classifier(
-                lambda: fusion.build(**variant), train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch
+                lambda: fusion.build(**network), train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch
             )
             best = done.history[done.best_epoch - 1]
             test_logits = logits_of(done.model, test)
@@ -56,7 +57,7 @@ def main() -> None:
             costs[seed] = done.cost
             curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
             save_checkpoint(
-                Path(f"models/fusion/{name}/seed-{seed}.pt"), done.model, "fusion", variant, asdict(protocol), seed
+                Path(f"models/fusion/{name}/seed-{seed}.pt"), done.model, "fusion", network, asdict(protocol), seed
             )
             run.finish_classifier(done, metrics[seed], test, test_logits)
 

@@ -23,7 +23,9 @@ def make_packed(train: int = 24, val: int = 8, test: int = 8, seed: int = 0, sen
         rgb[scene, 1, row + 4 : row + 8, column : column + 12, :3] = colour
         ranges[scene, 1, row + 4 : row + 8, column : column + 12] = distance
     labels = np.tile([0, 1], scenes)
-    split = np.repeat([SPLITS.index("train"), SPLITS.index("val"), SPLITS.index("test")], [2 * train, 2 * val, 2 * test])
+    split = np.repeat(
+        [SPLITS.index("train"), SPLITS.index("val"), SPLITS.index("test")], [2 * train, 2 * val, 2 * test]
+    )
     angles = np.stack([lidar_angles() * (1 + 0.1 * k) for k in range(sensors)])
     return Packed(
         rgb=torch.from_numpy(rgb.reshape(-1, 64, 64, 4)),

@@ -10,7 +10,7 @@ from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.sensors import ray_directions
 from cilp.training import checkpoint
-from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.classifier import EVALUATION_BATCH, TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split, xyza
 from cilp.training.seeds import check_seeds, summarise
@@ -28,7 +28,7 @@ def splits():
 
 def train(splits, seed=1, params=PARAMS, name="add", downsampling="strided", **kwargs):
     return train_classifier(
-        lambda: fusion.build(name, downsampling), splits[0], splits[1], params, seed, "test", **kwargs
+        lambda: fusion.build(name, downsampling, 50.0), splits[0], splits[1], params, seed, "test", **kwargs
     )
 
 
@@ -63,7 +63,7 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(splits):
     seen = {}
 
     def build():
-        seen["model"] = fusion.build("late", "strided")
+        seen["model"] = fusion.build("late", "strided", 50.0)
         return seen["model"]
 
     snapshots = []
@@ -78,9 +78,9 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(splits):
 
 
 def test_every_sample_is_evaluated_whatever_the_batch(splits, monkeypatch):
-    model = fusion.build("concat", "maxpool")
+    model = fusion.build("concat", "maxpool", 50.0)
     together = logits_of(model, splits[0])
-    monkeypatch.setattr("cilp.training.classifier.EVALUATION_BATCH", 7)  # 48 samples: the last batch is a partial one
+    monkeypatch.setitem(EVALUATION_BATCH, "cpu", 7)  # 48 samples: the last batch is a partial one
     assert len(together) == len(splits[0]) == 48
     torch.testing.assert_close(logits_of(model, splits[0]), together, rtol=1e-5, atol=1e-6)
 
@@ -97,7 +97,7 @@ def test_the_train_loss_counts_a_partial_batch_by_its_size(splits):
     """With a rate of almost zero the epoch's loss is the loss of the untrained network over all samples."""
     params = TrainingParams(epochs=1, batch_size=13, lr=1e-12, lr_min=1e-12)
     torch.manual_seed(1)
-    untrained = fusion.build("add", "strided")
+    untrained = fusion.build("add", "strided", 50.0)
     expected = binary_cross_entropy_with_logits(logits_of(untrained, splits[0]), splits[0].label).item()
     assert train(splits, params=params).history[0].train_loss == pytest.approx(expected, rel=1e-4)
 
@@ -114,8 +114,8 @@ def test_the_fast_step_equals_a_plain_one(splits):
     rgb, lidar = (x.double() for x in splits[0].inputs(rows))
     label = splits[0].label[rows].double()
     torch.manual_seed(5)
-    fast = fusion.build("late", "maxpool").double().to(memory_format=torch.channels_last)
-    plain = fusion.build("late", "maxpool").double()
+    fast = fusion.build("late", "maxpool", 50.0).double().to(memory_format=torch.channels_last)
+    plain = fusion.build("late", "maxpool", 50.0).double()
     plain.load_state_dict(fast.state_dict())
     before = weights(plain).clone()
     optimizer = torch.optim.Adam(fast.parameters(), lr=1e-3, fused=True)
@@ -174,7 +174,7 @@ def test_each_class_is_seen_with_its_own_calibration():
 
 def test_a_checkpoint_rebuilds_its_own_model(tmp_path, splits):
     done = train(splits)
-    arguments = {"fusion": "add", "downsampling": "strided"}
+    arguments = {"fusion": "add", "downsampling": "strided", "xyz_scale": 50.0}
     checkpoint.save_checkpoint(tmp_path / "model.pt", done.model, "fusion", arguments, {"epochs": 2}, seed=1)
     model, content = checkpoint.load_checkpoint(tmp_path / "model.pt")
     assert torch.equal(logits_of(model, splits[2]), logits_of(done.model, splits[2]))

@@ -1,7 +1,7 @@
 """The packed data: every pair of the subset as tensors in one file, which training maps into memory.
 
-A dictionary of tensors in torch's own format, so that a lean training image needs nothing but torch to read it, memory-mapped
-and without executing anything (``weights_only``). Samples are ordered by split, scene and class.
+A dictionary of tensors in torch's own format, so that a lean training image needs nothing but torch to read it,
+memory-mapped and without executing anything (``weights_only``). Samples are ordered by split, scene and class.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Typed access to ``params.yaml``: a section is read into a dataclass, or refused with the key, the value and the cure."""
+"""Typed access to ``params.yaml``: a section becomes a dataclass, or is refused with key, value and cure."""
 
 import dataclasses
 import difflib
@@ -61,8 +61,11 @@ def whole(params: dict[str, Any], key: str, low: int, high: int) -> int:
 def names(params: dict[str, Any], key: str, legal: tuple[str, ...]) -> list[str]:
     """The value of dotted ``key``, which must be a list of one or more different names out of ``legal``."""
     value = lookup(params, key)
-    if not isinstance(value, list) or not value or len(set(map(str, value))) != len(value) or not set(value) <= set(legal):
-        raise UserError(f"{key} must be a list of one or more different names out of {', '.join(legal)}; got {value!r}.")
+    known = isinstance(value, list) and all(name in legal for name in value)
+    if not known or not value or len(set(value)) != len(value):
+        raise UserError(
+            f"{key} must be a list of one or more different names out of {', '.join(legal)}; got {value!r}."
+        )
     return value
 
 
@@ -107,7 +110,9 @@ def _typed(value: Any, hint: Any, key: str) -> Any:
             size = f"of {len(args)} values" if origin is tuple else "of values"
             raise UserError(f"{key} must be a list {size}; got {value!r}.")
         kinds = args if origin is tuple else args * len(value)
-        return origin(_typed(item, kind, f"{key}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True)))
+        return origin(
+            _typed(item, kind, f"{key}[{i}]") for i, (item, kind) in enumerate(zip(value, kinds, strict=True))
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

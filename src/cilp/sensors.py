@@ -31,6 +31,6 @@ def returns(range_image: np.ndarray) -> np.ndarray:
 
 
 def point_cloud(range_image: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """The returns of one range image (64, 64) as points (n, 3) float64 in metres; rays without a return are left out."""
+    """The returns of one range image (64, 64) as points (n, 3) float64 in metres, without the rays that hit nothing."""
     hit = returns(range_image)
     return range_image[hit][:, None].astype(np.float64) * directions[hit]

@@ -1,6 +1,7 @@
 """Weights & Biases as a mirror of each training run: nothing reads back from it, and training goes on without it.
 
-Online only with a key or ``WANDB_MODE=online``, else offline below ``wandb/`` (``wandb sync wandb/offline-run-*`` uploads it later).
+Online only with a key or ``WANDB_MODE=online``, else offline below ``wandb/``,
+from where ``wandb sync wandb/offline-run-*`` uploads it later.
 """
 
 import netrc
@@ -41,7 +42,7 @@ class Run:
         self.wandb_run.log(figures, step=epoch.epoch)
 
     def finish_classifier(self, trained: Trained, metrics: dict[str, float], test: Split, logits: Tensor) -> None:
-        """Summarise a run: figures of the best checkpoint, cost, parameter count and a table of predictions with pictures."""
+        """Summarise a run: figures of the best checkpoint, cost, parameters, a table of predictions with pictures."""
         if self.wandb_run is None:
             return
         self.wandb_run.config.update({"parameters": count_parameters(trained.model)})

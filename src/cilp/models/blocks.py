@@ -1,5 +1,7 @@
 """Building blocks that the networks share."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ DOWNSAMPLINGS = ("maxpool", "strided")
 class Downsample(nn.Module):
     """3x3 convolution and ReLU that halve height and width: (B, inputs, H, W) -> (B, outputs, H / 2, W / 2).
 
-    ``maxpool`` convolves with stride 1 and pools 2x2; ``strided`` convolves with stride 2: the same parameters either way.
+    ``maxpool`` convolves with stride 1 and pools 2x2; ``strided`` convolves with stride 2, with as many parameters.
     ReLU is monotonic, so pooling before it gives the same bits as after it, on a quarter of the pixels.
     """
 
@@ -27,7 +29,7 @@ class Downsample(nn.Module):
 
 def encoder(channels: list[int], downsampling: str) -> nn.Sequential:
     """A chain of ``Downsample`` blocks, ``channels[0]`` in and ``channels[-1]`` out, each halving height and width."""
-    return nn.Sequential(*(Downsample(i, o, downsampling) for i, o in zip(channels, channels[1:], strict=False)))
+    return nn.Sequential(*(Downsample(i, o, downsampling) for i, o in itertools.pairwise(channels)))
 
 
 def classifier_head(features: int) -> nn.Sequential:

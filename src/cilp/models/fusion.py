@@ -12,11 +12,33 @@ CHANNELS = 4
 """Channels of either modality: RGBA, and x, y, z with the hit mask."""
 
 
-class LateFusion(nn.Module):
+class Fusion(nn.Module):
+    """What all fusions share: RGBA in [0, 1] as it is, XYZ in units of ``xyz_scale`` metres, one logit a sample.
+
+    In plain metres (``xyz_scale`` 1, as in the reference study) a coordinate is up to 50 times as large as a colour:
+    the first steps of Adam overshoot, units die, and many networks go on with the same output for every sample.
+    """
+
+    xyz_unit: Tensor
+
+    def __init__(self, xyz_scale: float):
+        super().__init__()
+        unit = torch.tensor([1 / xyz_scale] * 3 + [1.0]).view(1, CHANNELS, 1, 1)
+        self.register_buffer("xyz_unit", unit, persistent=False)
+
+    def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        """Two inputs (B, 4, 64, 64), scaled -> (B, 1)."""
+        raise NotImplementedError
+
+    def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        return self.logits(rgb, lidar * self.xyz_unit).squeeze(1)  # (B,)
+
+
+class LateFusion(Fusion):
     """Each modality is encoded to a vector of 100; the two vectors meet in the classifier head."""
 
-    def __init__(self, downsampling: str):
-        super().__init__()
+    def __init__(self, downsampling: str, xyz_scale: float):
+        super().__init__(xyz_scale)
         self.rgb, self.lidar = (
             nn.Sequential(
                 encoder([CHANNELS, 25, 50, 100], downsampling),  # (B, 100, 8, 8)
@@ -27,17 +49,17 @@ class LateFusion(nn.Module):
         )
         self.head = classifier_head(200)
 
-    def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        return self.head(torch.cat([self.rgb(rgb), self.lidar(lidar)], dim=1)).squeeze(1)  # (B,)
+    def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        return self.head(torch.cat([self.rgb(rgb), self.lidar(lidar)], dim=1))
 
 
-class IntermediateFusion(nn.Module):
+class IntermediateFusion(Fusion):
     """Feature maps of the two modalities meet in ``fuse``, before a last convolution and the classifier head."""
 
     fused_channels = 100
 
-    def __init__(self, downsampling: str):
-        super().__init__()
+    def __init__(self, downsampling: str, xyz_scale: float):
+        super().__init__(xyz_scale)
         self.rgb, self.lidar = (encoder([CHANNELS, 50, 100], downsampling) for _ in range(2))  # (B, 100, 16, 16) each
         self.fused = Downsample(self.fused_channels, 100, downsampling)  # (B, 100, 8, 8)
         self.head = nn.Sequential(nn.Flatten(), *classifier_head(100 * 8 * 8))
@@ -46,8 +68,8 @@ class IntermediateFusion(nn.Module):
         """Two feature maps (B, 100, 16, 16) -> one (B, fused_channels, 16, 16)."""
         raise NotImplementedError
 
-    def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        return self.head(self.fused(self.fuse(self.rgb(rgb), self.lidar(lidar)))).squeeze(1)  # (B,)
+    def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        return self.head(self.fused(self.fuse(self.rgb(rgb), self.lidar(lidar))))
 
 
 class ConcatFusion(IntermediateFusion):
@@ -73,7 +95,7 @@ class HadamardFusion(IntermediateFusion):
         return rgb * lidar
 
 
-FUSIONS: dict[str, type[nn.Module]] = {
+FUSIONS: dict[str, type[Fusion]] = {
     "late": LateFusion,
     "concat": ConcatFusion,
     "add": AddFusion,
@@ -81,8 +103,8 @@ FUSIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def build(fusion: str, downsampling: str) -> nn.Module:
-    """An untrained fusion network; ``ValueError`` names the legal choices."""
+def build(fusion: str, downsampling: str, xyz_scale: float) -> Fusion:
+    """An untrained network that sees XYZ in units of ``xyz_scale`` metres; ``ValueError`` names the legal fusions."""
     if fusion not in FUSIONS:
         raise ValueError(f"fusion is {fusion!r}; legal values: {', '.join(FUSIONS)}")
-    return FUSIONS[fusion](downsampling)
+    return FUSIONS[fusion](downsampling, xyz_scale)

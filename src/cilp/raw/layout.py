@@ -27,7 +27,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, order=True)
 class Pair:
-    """One image and range image of one object. ``index`` is the scene, ``split`` is empty unless the source gives one."""
+    """Image and range image of one object. ``index`` is the scene, ``split`` is empty unless the source gives one."""
 
     index: int
     label: str

@@ -13,8 +13,8 @@ from cilp.report.tables import DOWNSAMPLING_TITLES, TITLES
 from cilp.report.variants import Variant
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 
 # Okabe and Ito's palette, told apart by the colour-blind as well
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -11,7 +11,10 @@ from cilp.report.variants import Variant
 
 TITLES = {"late": "late", "concat": "concatenation", "add": "addition", "hadamard": "Hadamard"}
 DOWNSAMPLING_TITLES = {"maxpool": "max-pooling", "strided": "strided convolution"}
-SOURCES = {"simulate": "simulated data (`data.source: simulate`)", "folder": "data of the user's own (`data.source: folder`)"}
+SOURCES = {
+    "simulate": "simulated data (`data.source: simulate`)",
+    "folder": "data of the user's own (`data.source: folder`)",
+}
 
 FIGURES = {  # reproducible: title, decimals
     "valid_loss": ("validation loss", 4),
@@ -34,7 +37,7 @@ def comparison_json(variants: Sequence[Variant]) -> dict[str, Any]:
 def ablation_json(strided: Sequence[Variant], maxpool: Sequence[Variant]) -> dict[str, Any]:
     """``{fusion: metrics of the strided variant, with <key>_difference to max-pooling}``.
 
-    A difference is taken seed by seed, since a seed starts both from the same weights and order; ``_std`` is its spread.
+    A difference is taken seed by seed, since a seed gives both the same weights and order; ``_std`` is its spread.
     """
     return {
         variant.fusion: {**variant.metrics, **_differences(variant, other)}
@@ -67,9 +70,8 @@ def ablation_markdown(strided: Sequence[Variant], maxpool: Sequence[Variant], so
         name: _with_difference(_value_cell("cost", key, digits), _cost_difference_cell(key, digits, partner))
         for key, (name, digits) in COSTS.items()
     }
-    note = (
-        "In brackets: difference to the max-pooling variant of the same seeds"
-        + (", mean ± spread of the differences seed by seed." if len(strided[0].per_seed) > 1 else ".")
+    note = "In brackets: difference to the max-pooling variant of the same seeds" + (
+        ", mean ± spread of the differences seed by seed." if len(strided[0].per_seed) > 1 else "."
     )
     return "\n\n".join([title, _table(strided, cells), note, provenance(strided, source)]) + "\n"
 
@@ -82,7 +84,9 @@ def unavailable_markdown(title: str, reason: str) -> str:
 def provenance(variants: Sequence[Variant], source: str) -> str:
     """Which data, seeds, device and library versions a table comes from."""
     seeds = [str(seed) for seed in variants[0].per_seed]
-    spread = f"mean ± sample standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed, hence no spread"
+    spread = (
+        f"mean ± sample standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed, hence no spread"
+    )
     cost = variants[0].cost
     samples = cost["samples"]
     machines = sorted({f"{v.cost['device']}; torch {v.cost['torch']}, Python {v.cost['python']}" for v in variants})
@@ -90,7 +94,8 @@ def provenance(variants: Sequence[Variant], source: str) -> str:
         [
             f"- Data: {SOURCES.get(source, source)}; {samples['train']:,} training, {samples['val']:,} validation and "
             f"{samples['test']:,} held-out test pairs. Losses in nats; accuracy over every sample.",
-            f"- Seeds: {', '.join(seeds)} ({spread}). Figures are those of the checkpoint with the lowest validation loss.",
+            f"- Seeds: {', '.join(seeds)} ({spread}). "
+            "Figures are those of the checkpoint with the lowest validation loss.",
             f"- Device: {' / '.join(machines)}. Time, rate and memory were measured there, run by run, and vary; "
             "memory is what CUDA allocated, or the resident memory of the process on a CPU.",
         ]
@@ -120,7 +125,9 @@ def _value_cell(group: str, key: str, digits: int) -> Cell:
 def _paired_cell(key: str, digits: int, partner: dict[str, Variant]) -> Cell:
     def cell(variant: Variant) -> str:
         difference = _differences(variant, partner[variant.fusion])
-        return _signed(difference[f"{key}_difference"], digits) + _spread(difference.get(f"{key}_difference_std"), digits)
+        return _signed(difference[f"{key}_difference"], digits) + _spread(
+            difference.get(f"{key}_difference_std"), digits
+        )
 
     return cell
 

@@ -180,8 +180,8 @@ def connect() -> ModuleType:
 
     A server of our own is needed: FiftyOne would join the one that the user's App has open, whatever its
     ``database_dir``. It listens on a socket file alone, and goes with its files when this process ends, in whatever
-    way. Where FiftyOne is configured with a ``database_uri``, that server holds the throwaway database instead. FiftyOne
-    connects once per process, so this must come before any other use of it.
+    way. Where FiftyOne is configured with a ``database_uri``, that server holds the throwaway database instead.
+    FiftyOne connects once per process, so this must come before any other use of it.
 
     Raises:
         UserError: FiftyOne or its ``mongod`` is not installed, or ``mongod`` does not start.

@@ -43,7 +43,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
     """Rebuild the model of a checkpoint, in evaluation mode, and return it with the checkpoint's other entries.
 
     Raises:
-        UserError: the file is missing or is no checkpoint of this project. Nothing in it is executed (``weights_only``).
+        UserError: the file is missing or no checkpoint of this project. Nothing in it is executed (``weights_only``).
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)

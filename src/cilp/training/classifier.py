@@ -14,8 +14,9 @@ from cilp.errors import UserError
 from cilp.training.cost import CostMeter
 from cilp.training.inputs import Split
 
-EVALUATION_BATCH = 500
-"""Pairs evaluated at a time: no gradients are kept, so it is bounded by the memory of one layer's activations alone."""
+EVALUATION_BATCH = {"cpu": 50, "cuda": 1000}
+"""Pairs evaluated at a time. A GPU wants them all at once; on a CPU batches whose activations stay near the caches were
+1.6 times as fast as batches of 400 (concatenation, max-pooling, 2 cores), and take an eighth of the memory."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,18 @@ class TrainingParams:
             raise ValueError(f"lr must be positive; got {self.lr}.")
         if not 0 <= self.lr_min <= self.lr:
             raise ValueError(f"lr_min must lie between 0 and lr; got {self.lr_min}.")
+
+
+@dataclass(frozen=True)
+class FusionParams(TrainingParams):
+    """How one fusion network is trained, and the unit in metres in which it sees XYZ."""
+
+    xyz_scale: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.xyz_scale < math.inf:
+            raise ValueError(f"xyz_scale must be positive; got {self.xyz_scale}.")
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def train_classifier(
 ) -> Trained:
     """Train what ``build`` returns on ``train`` and keep the weights with the lowest loss on ``valid``.
 
-    ``seed`` decides the initial weights and the order of the samples; on one machine it decides every bit of the result.
+    ``seed`` decides initial weights and order of the samples; on one machine it decides every bit of the result.
 
     Raises:
         UserError: the batch is larger than the training set, or the loss is no longer a number.
@@ -103,12 +116,16 @@ def train_classifier(
             meter.epoch(len(train), time.perf_counter() - start)
             valid_loss, valid_accuracy = score(logits_of(model, valid), valid.label)
             if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
-                raise UserError(f"{label}: the loss became {train_loss} in epoch {number}; lower the learning rate {params.lr}.")
+                raise UserError(
+                    f"{label}: the loss became {train_loss} in epoch {number}; lower the learning rate {params.lr}."
+                )
             history.append(Epoch(number, train_loss, valid_loss, valid_accuracy, schedule.get_last_lr()[0]))
             if valid_loss < best_loss:
                 best_loss, best_epoch = valid_loss, number
                 best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-            bar.advance(0, f"epoch {number}/{params.epochs}  loss {train_loss:.4f}  valid accuracy {valid_accuracy:.4f}")
+            bar.advance(
+                0, f"epoch {number}/{params.epochs}  loss {train_loss:.4f}  valid accuracy {valid_accuracy:.4f}"
+            )
             on_epoch(history[-1])
     cost = meter.finish()
     model.load_state_dict(best_weights)
@@ -119,9 +136,8 @@ def train_classifier(
 def logits_of(model: nn.Module, split: Split) -> Tensor:
     """Logits (N,) of every sample of a split, in order."""
     model.eval()
-    logits = [
-        model(*split.inputs(slice(start, start + EVALUATION_BATCH))) for start in range(0, len(split), EVALUATION_BATCH)
-    ]
+    batch = EVALUATION_BATCH[split.label.device.type]
+    logits = [model(*split.inputs(slice(start, start + batch))) for start in range(0, len(split), batch)]
     model.train()
     return torch.cat(logits)
 

@@ -1,4 +1,4 @@
-"""What a run costs: seconds, samples per second and peak memory, of this run alone. Measured, hence never twice the same."""
+"""What a run costs, by itself: seconds, samples per second, peak memory. Measured, hence never twice the same."""
 
 import ctypes
 import statistics
@@ -12,7 +12,7 @@ MEGABYTE = 1e6
 
 
 class CostMeter:
-    """Measures from its creation to ``finish``; ``epoch`` is called with the samples and seconds of each training epoch."""
+    """Measures from its creation to ``finish``; ``epoch`` is told the samples and seconds of each training epoch."""
 
     def __init__(self, device: torch.device):
         self.device = device

@@ -15,7 +15,9 @@ def check_seeds(seeds: Any) -> list[int]:
     """``seeds`` as given, if it is a non-empty list of distinct whole numbers that a generator takes."""
     whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
     if not whole or not seeds or len(set(seeds)) != len(seeds) or not all(0 <= s < 2**32 for s in seeds):
-        raise UserError(f"seeds must be a list of one or more different whole numbers from 0 to 2**32 - 1; got {seeds!r}.")
+        raise UserError(
+            f"seeds must be a list of one or more different whole numbers from 0 to 2**32 - 1; got {seeds!r}."
+        )
     return seeds
 
 
@@ -38,7 +40,7 @@ def summarise(per_seed: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
 
 
 def write_metrics(path: Path, per_seed: Mapping[int, Mapping[str, float]], **constants: float) -> None:
-    """Reproducible figures as JSON: mean and spread over the seeds, ``seeds`` (how many), and ``constants`` as they are."""
+    """Reproducible figures as JSON: mean and spread over the seeds, ``constants``, and how many ``seeds`` there are."""
     write_json(path, {**summarise(per_seed), **constants, "seeds": len(per_seed)})
 
 

@@ -1,0 +1,88 @@
+"""What a stage imports, directly or through others, is what ``dvc.yaml`` says it depends on: no more, no less."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+WITHOUT_EFFECT = {"src/cilp/console", "src/cilp/tracking.py", "src/cilp/__init__.py"}
+"""Bars, messages and the W&B mirror change no output, so restyling them must not retrain anything."""
+
+
+def imports(path: Path) -> set[Path]:
+    """Files of the project that a module imports itself, anywhere in its body."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path} imports relatively"
+            continue
+        for name in names:
+            base = ROOT / "src" / Path(*name.split("."))
+            found |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
+    return found
+
+
+def closure(script: Path) -> set[Path]:
+    """Everything a script imports, directly or not, without looking behind modules that change no output."""
+    seen, todo = set(), {script}
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        if not any(covers(entry, path) for entry in WITHOUT_EFFECT):
+            todo |= imports(path) - seen
+    return seen - {script}
+
+
+def covers(entry: str, path: Path) -> bool:
+    return path == ROOT / entry or ROOT / entry in path.parents
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_what_the_stage_imports(stage):
+    script = f"stages/{stage}.py"
+    assert f"python {script}" in STAGES[stage]["cmd"]
+    deps = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "stages/"))}
+    assert script in deps
+    modules = {
+        path
+        for path in closure(ROOT / script)
+        if path.stat().st_size and not any(covers(entry, path) for entry in WITHOUT_EFFECT)
+    }
+    missing = {str(path.relative_to(ROOT)) for path in modules if not any(covers(dep, path) for dep in deps)}
+    assert not missing, f"{stage} imports what its deps do not name"
+    unused = {dep for dep in deps - {script} if not any(covers(dep, path) for path in modules)}
+    assert not unused, f"{stage} depends on what it does not import"
+
+
+def test_imports_run_one_way():
+    """Sensors and scenes know nothing of training, models nothing of data on disk, training nothing of reports."""
+    forbidden = {
+        "sensors.py": {"training", "models", "raw", "subset", "packed", "simulation"},
+        "simulation": {"training", "models", "raw", "subset", "packed"},
+        "models": {"training", "raw", "subset", "packed", "packing", "simulation", "report"},
+        "training": {"raw", "subset", "packing", "simulation", "report", "tracking"},
+        "raw": {"training", "models", "subset", "packed", "report"},
+        "report": {"training", "models", "raw", "subset", "packed", "tracking"},
+    }
+    for part, others in forbidden.items():
+        base = ROOT / "src/cilp" / part
+        for path in [base] if base.is_file() else base.glob("*.py"):
+            for imported in imports(path):
+                top = imported.relative_to(ROOT / "src/cilp").parts[0].removesuffix(".py")
+                assert top not in others, f"{path.name} imports {top}"
+
+
+def test_training_stages_import_neither_fiftyone_nor_torchvision():
+    heavy = {"fiftyone", "torchvision", "dvc", "wandb", "matplotlib", "pandas", "PIL"}
+    for path in closure(ROOT / "stages/train_fusion.py") | {ROOT / "stages/train_fusion.py"}:
+        body = ast.parse(path.read_text()).body  # what runs at import: imports inside functions stay optional
+        names = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in body if isinstance(node, ast.ImportFrom)}
+        assert not {name.split(".")[0] for name in names} & heavy, path

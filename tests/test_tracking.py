@@ -1,0 +1,105 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from synthetic import make_packed
+
+from cilp import tracking
+from cilp.errors import UserError
+from cilp.models import fusion
+from cilp.training.classifier import TrainingParams, logits_of, train_classifier
+from cilp.training.inputs import load_split
+
+SETTINGS = {"tracking": {"mode": "auto", "project": "cilp", "entity": None}}
+
+
+@pytest.fixture
+def splits():
+    packed = make_packed(train=4, val=2, test=2)
+    return [load_split(packed, split, torch.device("cpu")) for split in ("train", "val", "test")]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DATA_DIR", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def mirror(splits):
+    train, valid, test = splits
+    params = TrainingParams(epochs=2, batch_size=4, lr=1e-3, lr_min=1e-6)
+    with tracking.start_run(SETTINGS, "fusion", "late-strided-1", {"fusion": "late", "epochs": 2}) as run:
+        done = train_classifier(
+            lambda: fusion.build("late", "strided", 50.0), train, valid, params, 1, "test", run.log_epoch
+        )
+        run.finish_classifier(done, {"test_accuracy": 0.5}, test, logits_of(done.model, test))
+    return done
+
+
+def inspect(folder, *options):
+    """Read an offline run back with W&B's own tool."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_a_run_without_key_is_recorded_offline_with_pictures(splits, tmp_path):
+    done = mirror(splits)
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    summary = json.loads(inspect(folder, "--summary"))
+    text = json.dumps(summary)
+    assert "test_accuracy" in text
+    assert "train_seconds" in text
+    tables = list(folder.rglob("predictions*.table.json"))
+    assert len(tables) == 1
+    table = json.loads(tables[0].read_text())
+    assert table["columns"] == ["scene", "rgb", "lidar", "label", "prediction", "probability"]
+    assert len(table["data"]) == 4
+    assert [row[3] for row in table["data"]] == ["cube", "sphere"] * 2
+    assert all(0.5 <= row[5] <= 1 for row in table["data"])
+    assert len(done.history) == 2
+
+
+def test_tracking_changes_nothing_in_the_result(splits, monkeypatch):
+    offline = mirror(splits)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    disabled = mirror(splits)
+    assert offline.history == disabled.history
+
+
+def test_training_goes_on_without_wandb(splits, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    assert len(mirror(splits).history) == 2
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_a_key_or_a_login_means_online(monkeypatch, tmp_path):
+    assert not tracking._has_key()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password 0123\n")
+    assert tracking._has_key()
+    (tmp_path / "netrc").unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "0123")
+    assert tracking._has_key()
+
+
+def test_an_unknown_mode_is_refused(monkeypatch):
+    with pytest.raises(UserError, match="auto, online, offline, disabled"):
+        tracking.start_run({"tracking": {**SETTINGS["tracking"], "mode": "quiet"}}, "g", "n", {})
+    monkeypatch.setenv("WANDB_MODE", "quiet")
+    with pytest.raises(UserError, match="WANDB_MODE"):
+        tracking.start_run(SETTINGS, "g", "n", {})
+
+
+def test_the_lidar_picture_is_oriented_as_the_camera_sees_it(splits):
+    """A return up and to the right of the axis appears in the upper right of the picture."""
+    packed = make_packed(train=1, val=1, test=1)
+    packed.range[:] = 50.0
+    packed.range[0, 10, 10] = 20.0  # azimuth and zenith of -11 degrees: x and z are positive
+    picture = tracking._coloured_by_height(load_split(packed, "train", torch.device("cpu")), 0)
+    rows, columns = picture.any(axis=-1).nonzero()
+    assert picture.shape == (64, 64, 3)
+    assert rows.tolist() == [10]
+    assert columns.tolist() == [53]
