@@ -28,19 +28,20 @@ def main() -> None:
     # only for an early word: `subset` checks the same when it draws
     asked = sum(params.whole(settings, key, 1, MOST_SCENES) for key in ("data.subset", "data.test"))
 
-    building = TARGET.with_name(f".{TARGET.name}.tmp")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     if source == "simulate":
         scenes = params.whole(settings, "data.scenes", 1, MOST_SCENES)
         if scenes < asked:
             raise UserError(
                 f"data.scenes is {scenes}, but data.subset and data.test ask for {asked}; raise it or lower them."
             )
-        pairs = simulate(building, scenes, params.section(settings, "data.simulate", SimulateParams))
+        simulation = params.section(settings, "data.simulate", SimulateParams)
     else:
-        folder = params.section(settings, "data.folder", FolderParams)
-        pairs, _ = import_tree(folder.source(), building, asked)
+        tree = params.section(settings, "data.folder", FolderParams).source()
+
+    building = TARGET.with_name(f".{TARGET.name}.tmp")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    pairs = simulate(building, scenes, simulation) if source == "simulate" else import_tree(tree, building, asked)[0]
     write_manifest(building, pairs)
     shutil.rmtree(TARGET, ignore_errors=True)
     building.rename(TARGET)

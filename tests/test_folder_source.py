@@ -289,6 +289,15 @@ def test_manifest_decides_pairs_and_splits(tree, root, pack):
     }
 
 
+def test_given_splits_decide_however_few_scenes_they_hold(tree, root):
+    write_manifest(tree, [Pair(0, "cube", "train"), Pair(0, "sphere", "train")])
+    pairs, _ = import_tree(tree, root, 1000)
+    assert [pair.split for pair in pairs] == ["train", "train"]
+    write_manifest(tree, [Pair(0, "cube"), Pair(0, "sphere")])
+    with pytest.raises(UserError, match="1,000 scenes"):
+        import_tree(tree, root.with_name("again"), 1000)
+
+
 @pytest.mark.parametrize("data", [b"class,index\ncube,1\n", b"class,index,split\ncone,1,\n", b"\xff\xfe\x00", b""])
 def test_manifest_that_cannot_be_read_is_named(tree, root, data):
     (tree / "manifest.csv").write_bytes(data)

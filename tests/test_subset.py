@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -29,6 +30,7 @@ from cilp.raw.layout import (
 )
 from cilp.sensors import MAX_RANGE, lidar_angles, point_cloud, ray_directions
 from cilp.subset import grouped
+from cilp.subset.database import connect
 from cilp.subset.export import read_export
 from cilp.subset.splits import draw_splits
 
@@ -154,7 +156,7 @@ def test_splits_that_cannot_be_drawn_are_refused(pairs, sizes, message):
 
 
 def test_fiftyone_loads_groups_labels_tags_and_calibration(exported, scenes, raw):
-    fo = grouped.connect()
+    fo = connect()
     dataset = fo.Dataset.from_dir(str(exported), dataset_type=fo.types.FiftyOneDataset)
     try:
         assert dataset.group_media_types == {"rgb": "image", "lidar": "unknown", "pcd": "point-cloud"}
@@ -223,7 +225,9 @@ def test_a_configured_database_server_is_left_as_it_was(raw):
 
     project = raw.parents[1]
     (project / "params.yaml").write_text(PARAMS)
-    uri = grouped.connect().config.database_uri
+    fiftyone = connect()
+    fiftyone.list_datasets()
+    uri = f"mongodb://localhost:{fiftyone.core.odm.database._db_service.port}"
     with MongoClient(uri) as client:
         client["fiftyone"]["datasets"].insert_one({"name": "mine"})
         before = client.list_database_names()
@@ -243,24 +247,27 @@ def test_a_failed_export_leaves_nothing_behind(failure, raw, scenes, tmp_path, m
     with pytest.raises(failure):
         grouped.export_grouped(raw, scenes, tmp_path / "subset")
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["subset", "subset/earlier.txt"]
-    assert grouped.connect().list_datasets() == []
+    assert connect().list_datasets() == []
 
 
-def test_the_database_server_dies_with_the_process_that_started_it(tmp_path):
-    folder = tmp_path / "database"
-    folder.mkdir()
+def test_fiftyones_server_is_its_own_and_dies_with_the_process_that_started_it():
     script = (
-        "import os, signal, subprocess, sys; from cilp.subset.grouped import _WATCHED\n"
-        "child = subprocess.Popen(['sh', '-c', _WATCHED, sys.argv[1], 'sleep', '60'], stdin=subprocess.PIPE)\n"
-        "print(child.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, psutil, signal; from cilp.subset.database import connect\n"
+        "if __name__ == '__main__':\n"
+        "    connect().list_datasets()\n"
+        "    print(*[p.pid for p in psutil.Process().children(recursive=True) if p.name() == 'mongod'], flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    killed = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
-    killed.communicate()  # ends when the last holder of standard output is gone: the server
+    connect().list_datasets()  # a server is up already, which must not be joined
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    killed = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+    (server,) = killed.stdout.readline().split()
+    killed.wait()
     assert killed.returncode < 0
-    deadline = time.monotonic() + 10
-    while folder.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not folder.exists()
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(int(server)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(int(server))
 
 
 def test_files_missing_from_the_raw_data_are_named(raw, scenes, tmp_path):

@@ -91,6 +91,13 @@ def test_one_seed_has_no_spread(tmp_path):
     assert cells(ablation_markdown(strided, maxpool, "simulate"), "validation loss") == ["0.5000 (+0.2500)"]
 
 
+def test_differences_between_different_seeds_are_refused(root):
+    write_variant(root, "late-strided", [0.1, 0.2])
+    strided, maxpool = (read_variants(["late"], d, root) for d in ("strided", "maxpool"))
+    with pytest.raises(UserError, match="different seeds"):
+        ablation_json(strided, maxpool)
+
+
 def test_a_declared_variant_without_results_is_named(root):
     with pytest.raises(UserError, match="dvc repro train_fusion@hadamard-maxpool"):
         read_variants(["late", "hadamard"], "maxpool", root)

@@ -125,10 +125,12 @@ def _coloured_by_height(split: Split, row: int) -> np.ndarray:
     """A range image as the camera would see it, (64, 64, 3) uint8: returns coloured by z, everything else black."""
     from matplotlib import colormaps
 
+    from cilp.report.contact_sheet import as_the_camera_sees_it
+
     _, points = split.inputs(slice(row, row + 1))
     z, hit = points[0, 2].cpu().numpy(), points[0, 3].cpu().numpy() > 0
     picture = np.zeros((*z.shape, 3), dtype=np.uint8)
     if hit.any():
         low, high = z[hit].min(), z[hit].max()
         picture[hit] = (colormaps["viridis"]((z[hit] - low) / max(high - low, 1e-6))[:, :3] * 255).astype(np.uint8)
-    return picture.transpose(1, 0, 2)[:, ::-1]  # rows by height, columns to the right
+    return as_the_camera_sees_it(picture)

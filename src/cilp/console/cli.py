@@ -1,6 +1,5 @@
 """What every stage script does around its ``main()``: messages instead of tracebacks, exit codes, Ctrl-C."""
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -15,5 +14,5 @@ def run(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(130)
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

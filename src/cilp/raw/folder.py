@@ -130,7 +130,8 @@ def import_tree(source: Path, root: Path, required_scenes: int) -> tuple[list[Pa
 
     Raises:
         UserError: the source is missing, no tree (or more than one) is found in it, a calibration file is missing or
-            unusable, or fewer than ``required_scenes`` indices have a usable pair of both classes.
+            unusable, or fewer than ``required_scenes`` indices have a usable pair of both classes. Where the manifest
+            gives splits, these decide what is used, however much it is.
     """
     source, root = Path(source), Path(root)
     _check_place(source, root)
@@ -146,7 +147,8 @@ def import_tree(source: Path, root: Path, required_scenes: int) -> tuple[list[Pa
     finally:
         report.write(root)
     print(report.summary(), flush=True)
-    _check_enough(pairs, required_scenes, source, root)
+    if not any(pair.split for pair in pairs):
+        _check_enough(pairs, required_scenes, source, root)
     return pairs, report
 
 

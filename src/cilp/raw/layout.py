@@ -76,9 +76,11 @@ def read_manifest(path: Path) -> list[Pair]:
     """Pairs that a ``manifest.csv`` lists.
 
     Raises:
-        UserError: a column is missing, or a class, index or split is not a legal one (file and line are named).
+        UserError: the file or a column is missing, or a value is not a legal one (file and line are named).
     """
     path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is missing; run `dvc repro acquire` to write it.")
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames is None or not set(MANIFEST_COLUMNS) <= set(reader.fieldnames):

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cilp.errors import UserError
 from cilp.report.variants import Variant
 
 TITLES = {"late": "late", "concat": "concatenation", "add": "addition", "hadamard": "Hadamard"}
@@ -142,6 +143,11 @@ def _cost_difference_cell(key: str, digits: int, partner: dict[str, Variant]) ->
 
 def _differences(variant: Variant, other: Variant) -> dict[str, float]:
     """Mean and spread over the seeds of ``variant - other``, key by key."""
+    if variant.per_seed.keys() != other.per_seed.keys():
+        raise UserError(
+            f"{variant.fusion}-{variant.downsampling} and {other.fusion}-{other.downsampling} were trained on "
+            "different seeds; run `dvc repro` to train both on those of params.yaml."
+        )
     result = {}
     for key in FIGURES:
         by_seed = [figures[key] - other.per_seed[seed][key] for seed, figures in variant.per_seed.items()]

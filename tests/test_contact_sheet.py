@@ -1,0 +1,27 @@
+import numpy as np
+
+from cilp.report.contact_sheet import View, as_the_camera_sees_it, draw_contact_sheet
+from cilp.sensors import lidar_angles, ray_directions
+
+
+def test_the_range_image_is_turned_as_the_camera_sees_it():
+    """Rows go down along z and columns to the right along x."""
+    directions = ray_directions(lidar_angles(), lidar_angles())
+    turned = as_the_camera_sees_it(directions)
+    assert (np.diff(turned[..., 0], axis=1) > 0).all()
+    assert (np.diff(turned[..., 2], axis=0) < 0).all()
+
+
+def test_the_sheet_repeats_byte_for_byte_and_shows_what_it_is_given(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def view(title):
+        ranges = np.full((64, 64), 50, dtype=np.float32)
+        ranges[20:30, 20:30] = rng.uniform(20, 30, (10, 10))
+        return View(title, rng.integers(0, 256, (64, 64, 4), dtype=np.uint8), ranges)
+
+    columns = [[view("cube 1"), view("sphere 1")], [view("cube 2"), view("sphere 2")]]
+    for name, sheet in (("a", columns), ("b", columns), ("c", columns[::-1])):
+        draw_contact_sheet(sheet, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()

@@ -1,0 +1,251 @@
+"""The whole pipeline through DVC in a temporary clone, made tiny by params: few scenes, one epoch, two fusions."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FUSIONS, DOWNSAMPLINGS, SEEDS = ("late", "hadamard"), ("maxpool", "strided"), (51, 52)
+VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
+TINY = {
+    "data": {"scenes": 16, "subset": 10, "test": 6},
+    "seeds": list(SEEDS),
+    "device": "cpu",
+    "variants": {"fusion": list(FUSIONS), "downsampling": list(DOWNSAMPLINGS)},
+    "fusion": {name: {"epochs": 1, "batch_size": 8} for name in ("late", "concat", "add", "hadamard")},
+}
+pytestmark = pytest.mark.timeout(420)
+
+
+def merge(base, change):
+    for key, value in change.items():
+        base[key] = merge(base[key], value) if isinstance(value, dict) else value
+    return base
+
+
+def set_params(project, change):
+    path = project / "params.yaml"
+    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), change), sort_keys=False))
+
+
+def run(project, *command, code=0, **environment):
+    """Run a command in ``project`` and return what it printed; fail with that when its exit code is another."""
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == code, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def commit(project, message):
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", message)
+
+
+def stages_run(output):
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def without_secrets_and_settings():
+    """This machine's environment, without what a user may have configured for the tools."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "DVC_", "FIFTYONE_"))}
+    return {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "src",
+        "DVC_NO_ANALYTICS": "1",
+        "NETRC": os.devnull,
+        **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+
+
+ENVIRONMENT = without_secrets_and_settings()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone of the working tree in which ``dvc repro`` has run once, everything committed."""
+    project = tmp_path_factory.mktemp("clone")
+    listed = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, project / name)
+    run(project, "git", "init", "--quiet")
+    set_params(project, TINY)
+    commit(project, "tiny")
+    run(project, "dvc", "repro")
+    commit(project, "results")
+    return project
+
+
+@pytest.fixture
+def sandbox(project, tmp_path):
+    """A copy of the project's files to change, without DVC."""
+    return shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", ".dvc", "wandb"))
+
+
+def test_both_tables_stand_at_the_end(project):
+    for name, downsampling in (("fusion_comparison", "max-pooling"), ("strided_ablation", "Strided")):
+        table = (project / f"metrics/{name}.md").read_text()
+        assert re.search(r"^\| metric \| late \| Hadamard \|$", table, flags=re.MULTILINE)
+        for fact in (downsampling, "16 training, 4 validation and 12 held-out", "51, 52", "simulated", "±"):
+            assert fact in table
+        assert list(json.loads((project / f"metrics/{name}.json").read_text())) == list(FUSIONS)
+    assert (project / "plots/fusion_loss_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_variant_reports_the_contract_and_its_cost_apart(project, variant):
+    metrics = json.loads((project / f"metrics/fusion/{variant}.json").read_text())
+    figures = {"valid_loss", "valid_accuracy", "test_loss", "test_accuracy"}
+    assert set(metrics) == figures | {f"{name}_std" for name in figures} | {"parameters", "seeds"}
+    assert all(0 <= metrics[name] <= 1 for name in figures if "accuracy" in name)
+    cost = json.loads((project / f"costs/fusion/{variant}.json").read_text())
+    assert set(cost["per_seed"]) == {str(seed) for seed in SEEDS}
+    assert {"device", "torch", "python", "samples", "train_seconds", "samples_per_second"} <= set(cost)
+    assert all((project / f"models/fusion/{variant}/seed-{seed}.pt").is_file() for seed in SEEDS)
+
+
+def test_weights_and_biases_mirrors_each_variant_and_seed_offline(project):
+    assert len(list((project / "wandb").glob("offline-run-*"))) == len(VARIANTS) * len(SEEDS)
+    assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= len(VARIANTS) * len(SEEDS)
+
+
+def test_a_second_repro_runs_nothing(project):
+    output = run(project, "dvc", "repro")
+    assert not stages_run(output)
+    assert "up to date" in output
+    assert "up to date" in run(project, "dvc", "repro", "--dry", "--allow-missing")
+    assert not run(project, "git", "status", "--porcelain")
+
+
+def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
+    before = {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS}
+    output = run(project, "dvc", "exp", "run", "--name", "slow", "--set-param", "fusion.hadamard.lr=0.0005")
+    hadamard = {"train_fusion@hadamard-maxpool", "train_fusion@hadamard-strided"}
+    assert set(stages_run(output)) == {*hadamard, "compare_fusion", "ablate_strided"}
+    changed = {name for name in VARIANTS if (project / f"metrics/fusion/{name}.json").read_bytes() != before[name]}
+    assert changed == {"hadamard-maxpool", "hadamard-strided"}
+
+    difference = json.loads(run(project, "dvc", "metrics", "diff", "--json"))
+    assert {Path(name).stem for name in difference["diff"]} == changed
+    targets = ("--targets", "metrics/fusion_comparison.json")
+    table = run(project, "dvc", "metrics", "diff", *targets, "--no-path", "--precision", "4", "--md")
+    assert "hadamard.valid_loss" in table
+    assert "late." not in table
+
+    run(project, "git", "checkout", "--quiet", "--", ".")
+    run(project, "dvc", "checkout", "--quiet")
+    assert {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS} == before
+
+
+def test_restyling_a_table_or_plot_retrains_nothing(project):
+    for name in ("tables", "curves"):
+        path = project / f"src/cilp/report/{name}.py"
+        path.write_text(path.read_text() + "\n# another style\n")
+        assert set(stages_run(run(project, "dvc", "repro", "--dry"))) <= {"compare_fusion", "ablate_strided"}
+    assert set(stages_run(run(project, "dvc", "repro"))) == {"compare_fusion", "ablate_strided"}
+    run(project, "git", "checkout", "--quiet", "--", ".")
+
+
+def test_forced_stages_repeat_themselves_byte_for_byte(project):
+    """From the simulator to a trained variant; cost alone is measured anew."""
+    before = (project / "dvc.lock").read_text()
+    run(project, "dvc", "repro", "--force", "--single-item", "acquire", "subset", "pack")
+    assert (project / "dvc.lock").read_text() == before
+    run(project, "dvc", "repro", "--force", "--single-item", "train_fusion@hadamard-maxpool")
+    changed = run(project, "git", "status", "--porcelain").split()[1::2]
+    assert set(changed) <= {"costs/fusion/hadamard-maxpool.json", "dvc.lock"}
+    lines = run(project, "git", "diff", "--unified=3", "dvc.lock")
+    assert "models/" not in "".join(re.findall(r"^[+-].*$", lines, flags=re.MULTILINE))
+    run(project, "git", "checkout", "--quiet", "--", ".")
+
+
+def test_a_lean_image_trains_to_the_same_figures(project, sandbox):
+    """Without DVC, FiftyOne, torchvision, W&B and whatever else only other stages need."""
+    absent = ["dvc", "fiftyone", "torchvision", "wandb", "tqdm", "matplotlib", "PIL", "huggingface_hub"]
+    shutil.rmtree(sandbox / "metrics")
+    script = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({absent}))\n"
+        "sys.argv = ['train_fusion', '--fusion', 'late', '--downsampling', 'strided']\n"
+        "runpy.run_path('stages/train_fusion.py', run_name='__main__')"
+    )
+    run(sandbox, sys.executable, "-c", script)
+    for suffix in ("json", "csv"):
+        name = f"metrics/fusion/late-strided.{suffix}"
+        assert (sandbox / name).read_bytes() == (project / name).read_bytes()
+
+
+def test_the_folder_source_gives_the_same_subset(project, sandbox):
+    (sandbox / "data/raw").rename(sandbox / "download")
+    set_params(sandbox, {"data": {"source": "folder", "folder": {"path": "download"}}})
+    output = run(sandbox, sys.executable, "stages/acquire.py")
+    assert "32 pairs" in output
+    for path in (project / "data/raw").rglob("*.p*"):
+        assert (sandbox / path.relative_to(project)).read_bytes() == path.read_bytes()
+    assert (sandbox / "data/raw/manifest.csv").read_bytes() == (project / "data/raw/manifest.csv").read_bytes()
+
+
+def test_tables_show_the_declared_variants_whatever_else_lies_there(sandbox):
+    set_params(sandbox, {"variants": {"fusion": ["late"], "downsampling": ["maxpool"]}})
+    assert "| metric | late |" in run(sandbox, sys.executable, "stages/compare_fusion.py", WANDB_MODE="disabled")
+    assert "Not run" in run(sandbox, sys.executable, "stages/ablate_strided.py")
+    (sandbox / "metrics/fusion/late-maxpool.json").unlink()
+    output = run(sandbox, sys.executable, "stages/compare_fusion.py", code=2)
+    assert output == (
+        "error: metrics/fusion/late-maxpool.json is missing; run `dvc repro train_fusion@late-maxpool` to train it.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "message"),
+    [
+        ("acquire", {"data": {"source": "kagle"}}, "data.source is 'kagle'; legal values: simulate, folder."),
+        ("acquire", {"data": {"scenes": 15}}, "data.scenes is 15, but data.subset and data.test ask for 16"),
+        ("acquire", {"data": {"simulate": {"seed": "x"}}}, "data.simulate.seed must be of type int; got 'x'."),
+        ("subset", {"data": {"test": 7}}, "data.test"),
+        ("compare_fusion", {"variants": {"fusion": ["early"]}}, "out of late, concat, add, hadamard; got ['early']"),
+        ("train_fusion --fusion late --downsampling maxpool", {"seeds": []}, "seeds must be a list of one or more"),
+        ("train_fusion --fusion late --downsampling maxpool", {"device": "gpu"}, "legal values: auto, cpu, cuda"),
+    ],
+)
+def test_a_wrong_param_is_refused_in_one_sentence_before_any_work(sandbox, stage, change, message):
+    set_params(sandbox, change)
+    before = sorted(path for path in sandbox.rglob("*") if "__pycache__" not in path.parts)
+    script, *options = stage.split()
+    output = run(sandbox, sys.executable, f"stages/{script}.py", *options, code=2)
+    assert message in output
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
+    assert sorted(path for path in sandbox.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_ctrl_c_ends_training_with_one_line(sandbox):
+    set_params(sandbox, {"fusion": {"late": {"epochs": 10_000}}})
+    command = [sys.executable, "stages/train_fusion.py", "--fusion", "late", "--downsampling", "maxpool"]
+    training = subprocess.Popen(
+        command, cwd=sandbox, env={**ENVIRONMENT, "WANDB_MODE": "disabled"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert "late-maxpool: 2 seeds" in training.stdout.readline()
+    time.sleep(1)
+    training.send_signal(signal.SIGINT)
+    _, errors = training.communicate(timeout=30)
+    assert training.returncode == 130
+    assert errors == "interrupted\n"
