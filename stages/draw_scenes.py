@@ -27,7 +27,7 @@ def main() -> None:
         for row in rows
     ]
     draw_contact_sheet(list(zip(views[0::2], views[1::2], strict=True)), TARGET)
-    print(f"{TARGET}: {SCENES} scenes")
+    print(f"{TARGET}: {len(rows) // 2} scenes")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,15 @@ def test_missing_keys_and_files_are_named(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize("number", ["1e-05", "1e5", "-2E+3", "1.5e-3", ".5", "1.0e-6", "3.0"])
+def test_numbers_are_numbers_however_they_are_written(tmp_path, number):
+    """``dvc exp run --set-param lr=0.00001`` writes 1e-05."""
+    (tmp_path / "params.yaml").write_text(f"a: {number}\nb: v1e5\nc: 7\n")
+    loaded = params.load(tmp_path / "params.yaml")
+    assert loaded == {"a": float(number), "b": "v1e5", "c": 7}
+    assert isinstance(loaded["a"], float)
+
+
 @pytest.mark.parametrize("text", ["a: [1", "- 1", "!!python/object/apply:os.getcwd []"])
 def test_what_is_no_plain_mapping_is_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)

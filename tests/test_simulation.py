@@ -325,6 +325,7 @@ def test_ctrl_c_ends_all_processes_quietly(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in background jobs
     )
     try:
         first, deadline = rgb_path(tmp_path / "raw", Pair(0, "cube")), time.monotonic() + 60

@@ -250,7 +250,7 @@ def test_a_failed_export_leaves_nothing_behind(failure, raw, scenes, tmp_path, m
     assert connect().list_datasets() == []
 
 
-def test_fiftyones_server_is_its_own_and_dies_with_the_process_that_started_it():
+def test_fiftyones_server_is_its_own_and_dies_with_the_process_that_started_it(tmp_path):
     script = (
         "import os, psutil, signal; from cilp.subset.database import connect\n"
         "if __name__ == '__main__':\n"
@@ -260,6 +260,7 @@ def test_fiftyones_server_is_its_own_and_dies_with_the_process_that_started_it()
     )
     connect().list_datasets()  # a server is up already, which must not be joined
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    environment["TMPDIR"] = str(tmp_path)  # a killed process leaves the database's files behind
     killed = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
     (server,) = killed.stdout.readline().split()
     killed.wait()

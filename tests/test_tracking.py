@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -25,8 +26,8 @@ def splits():
 def clean_environment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DATA_DIR", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
 
 
 def mirror(splits):
@@ -74,6 +75,39 @@ def test_training_goes_on_without_wandb(splits, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
     assert len(mirror(splits).history) == 2
     assert not (tmp_path / "wandb").exists()
+
+
+def test_what_is_not_installed_costs_the_table_alone(splits, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert len(mirror(splits).history) == 2
+    assert "matplotlib is not installed" in capsys.readouterr().out
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_an_unreachable_server_is_a_sentence_when_asked_for_and_a_remark_otherwise(
+    splits, monkeypatch, tmp_path, capsys
+):
+    import wandb
+
+    genuine = wandb.init
+
+    def init(**options):
+        if options["mode"] == "online":
+            raise wandb.errors.CommError("no route for key SECRET")
+        return genuine(**options)
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(UserError, match=r"wandb login.*WANDB_MODE=offline") as refusal:
+        mirror(splits)
+    assert "SECRET" not in str(refusal.value)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "SECRET")
+    assert len(mirror(splits).history) == 2
+    printed = capsys.readouterr()
+    assert "recorded offline" in printed.out
+    assert "SECRET" not in printed.out + printed.err
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
 
 
 def test_a_key_or_a_login_means_online(monkeypatch, tmp_path):

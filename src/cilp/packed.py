@@ -79,4 +79,5 @@ def load(path: Path) -> Packed:
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {cure}.") from None
     except Exception as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}); {cure}.") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} cannot be read ({reason}); {cure}.") from None

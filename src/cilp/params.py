@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -14,6 +15,15 @@ T = TypeVar("T")
 PARAMS_FILE = Path("params.yaml")
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML reads YAML 1.1, where ``1e-05`` is a string; ``--set-param`` writes YAML 1.2, where it is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def load(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Parse a params file.
 
@@ -22,7 +32,7 @@ def load(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            params = yaml.safe_load(file)
+            params = yaml.load(file, _Loader)
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run from the repository's root.") from None
     except yaml.YAMLError as error:

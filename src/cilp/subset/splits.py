@@ -48,6 +48,8 @@ def draw_splits(pairs: Iterable[Pair], subset: int, test: int, valid_fraction: f
     if any(given.values()):
         return _honour(given, test, rng)
 
+    if not 0 <= valid_fraction <= 1:
+        raise UserError(f"data.valid_fraction must lie between 0 and 1; got {valid_fraction}.")
     valid = round(subset * valid_fraction)
     if not 0 < valid < subset:
         raise UserError(
@@ -78,7 +80,8 @@ def _complete_scenes(pairs: Iterable[Pair]) -> dict[int, str]:
         if len(splits) > 1:
             raise UserError(
                 f"Scene {index} is cut in two: its {' and its '.join(f'{k} is in {v}' for k, v in by_label.items())}; "
-                "give both rows of data/raw/manifest.csv one split, or empty the split column to have splits drawn."
+                "give both rows of the source's manifest.csv one split, or empty its split column to have splits "
+                "drawn, and run `dvc repro --force acquire`."
             )
         complete[index] = splits.pop() if splits else ""
     return complete
@@ -91,15 +94,15 @@ def _honour(given: dict[int, str], test: int, rng: np.random.Generator) -> dict[
     if set(missing) - {"test"}:
         raise UserError(
             f"The source gives splits but leaves {' and '.join(missing)} empty; name scenes for it in the split column "
-            "of data/raw/manifest.csv, or empty that column to have all splits drawn."
+            "of its manifest.csv, or empty that column to have all splits drawn, and run `dvc repro --force acquire`."
         )
     if missing:
         spare = [index for index, split in given.items() if not split]
         if len(spare) < test:
             raise UserError(
                 f"The source gives no test split, and {len(spare)} of its scenes are in no split where data.test asks "
-                f"for {test}; lower data.test, add scenes, or empty the split column of data/raw/manifest.csv to have "
-                "all splits drawn."
+                f"for {test}; lower data.test, or add scenes or empty the split column in its manifest.csv and run "
+                "`dvc repro --force acquire`."
             )
         scenes |= dict.fromkeys(rng.permutation(spare)[:test].tolist(), "test")
     return dict(sorted(scenes.items()))

@@ -54,5 +54,6 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
     except FileNotFoundError:
         raise UserError(f"{path} is missing; train it with `dvc repro`, or fetch it with `dvc pull`.") from None
     except Exception as error:
-        raise UserError(f"{path} is no usable checkpoint ({str(error).splitlines()[0]}); train it anew.") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is no usable checkpoint ({reason}); train it anew.") from None
     return model.eval(), content

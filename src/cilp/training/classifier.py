@@ -117,7 +117,8 @@ def train_classifier(
             valid_loss, valid_accuracy = score(logits_of(model, valid), valid.label)
             if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
                 raise UserError(
-                    f"{label}: the loss became {train_loss} in epoch {number}; lower the learning rate {params.lr}."
+                    f"{label}, epoch {number}: the loss became {train_loss} in training, {valid_loss} in validation; "
+                    f"lower the learning rate {params.lr}."
                 )
             history.append(Epoch(number, train_loss, valid_loss, valid_accuracy, schedule.get_last_lr()[0]))
             if valid_loss < best_loss:
