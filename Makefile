@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
-QUICK := -S data.scenes=600 -S data.subset=400 -S data.test=200 -S 'seeds=[51]' \
+QUICK := -S data.scenes=500 -S data.subset=320 -S data.test=180 -S 'seeds=[51]' \
 	-S fusion.late.epochs=6 -S fusion.concat.epochs=6 -S fusion.add.epochs=6 -S fusion.hadamard.epochs=6
 
 .DEFAULT_GOAL := help
