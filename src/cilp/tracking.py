@@ -42,11 +42,15 @@ class Run:
         self.wandb_run.log(figures, step=epoch.epoch)
 
     def finish_classifier(self, trained: Trained, metrics: dict[str, float], test: Split, logits: Tensor) -> None:
-        """Summarise a run: figures of the best checkpoint, cost, parameters, a table of predictions with pictures."""
+        """Summarise a run: figures of the checkpoint kept, cost, parameters, a table of predictions with pictures.
+
+        Lowest validation loss and highest accuracy of all epochs stand in the summary already, from ``log_epoch``.
+        """
         if self.wandb_run is None:
             return
         self.wandb_run.config.update({"parameters": count_parameters(trained.model)})
-        self.wandb_run.summary.update({**metrics, **trained.cost, "best_epoch": trained.best_epoch})
+        checkpoint = {f"checkpoint/{key}": value for key, value in metrics.items()}
+        self.wandb_run.summary.update({**checkpoint, **trained.cost, "best_epoch": trained.best_epoch})
         try:
             self.wandb_run.log({"predictions": _prediction_table(test, logits)})
         except ImportError as error:

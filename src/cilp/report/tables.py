@@ -127,9 +127,8 @@ def _value_cell(group: str, key: str, digits: int) -> Cell:
 def _paired_cell(key: str, digits: int, partner: dict[str, Variant]) -> Cell:
     def cell(variant: Variant) -> str:
         difference = _differences(variant, partner[variant.fusion])
-        return _signed(difference[f"{key}_difference"], digits) + _spread(
-            difference.get(f"{key}_difference_std"), digits
-        )
+        mean, std = difference[f"{key}_difference"], difference.get(f"{key}_difference_std")
+        return _signed(mean, digits) + ("" if mean == std == 0 else _spread(std, digits))
 
     return cell
 
