@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cilp import packed
 from cilp.console import cli
+from cilp.raw.layout import CLASSES
 from cilp.report.contact_sheet import View, draw_contact_sheet
 
 SCENES = 8
@@ -20,7 +21,7 @@ def main() -> None:
     rows = range(*data.rows("train").indices(len(data.label)))[: 2 * SCENES]
     views = [
         View(
-            f"{('cube', 'sphere')[data.label[row]]} {data.scene[row]:04d}",
+            f"{CLASSES[data.label[row]]} {data.scene[row]:04d}",
             data.rgb[row].numpy(),
             data.range[row].numpy(),
         )

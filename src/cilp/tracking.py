@@ -17,11 +17,11 @@ from torch import Tensor
 from cilp import params
 from cilp.errors import UserError
 from cilp.models.blocks import count_parameters
+from cilp.raw.layout import CLASSES
 from cilp.training.classifier import Epoch, Trained
 from cilp.training.inputs import Split
 
 MODES = ("auto", "online", "offline", "disabled")
-CLASSES = ("cube", "sphere")
 TABLE_ROWS = 16
 """Test samples shown in the table of predictions: the first of each class."""
 
