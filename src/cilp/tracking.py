@@ -6,15 +6,18 @@ from where ``wandb sync wandb/offline-run-*`` uploads it later.
 
 import netrc
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cilp import params
+from cilp.contrastive.pretraining import Pretrained, Validation
+from cilp.contrastive.projection import ProjectorEpoch, TrainedProjector
 from cilp.errors import UserError
 from cilp.models.blocks import count_parameters
 from cilp.raw.layout import CLASSES
@@ -32,29 +35,52 @@ class Run:
     def __init__(self, wandb_run: Any = None):
         self.wandb_run = wandb_run
 
-    def log_epoch(self, epoch: Epoch) -> None:
-        """Log one epoch's losses, accuracy and learning rate, and the memory in use."""
+    def log_epoch(self, epoch: Epoch | ProjectorEpoch) -> None:
+        """Log one epoch's losses, accuracy or cosine, and learning rate, and the memory in use."""
+        self._log(asdict(epoch), epoch.epoch)
+
+    def log_step(self, validation: Validation) -> None:
+        """Log the figures of CILP after a number of steps, and the memory in use."""
+        self._log(asdict(validation), validation.step)
+
+    def _log(self, figures: dict[str, float | None], step: int) -> None:
         if self.wandb_run is None:
             return
-        figures = asdict(epoch)
         if torch.cuda.is_available():
             figures["gpu_memory_mb"] = torch.cuda.memory_allocated() / 1e6
-        self.wandb_run.log(figures, step=epoch.epoch)
+        self.wandb_run.log({key: value for key, value in figures.items() if value is not None}, step=step)
 
     def finish_classifier(self, trained: Trained, metrics: dict[str, float], test: Split, logits: Tensor) -> None:
         """Summarise a run: figures of the checkpoint kept, cost, parameters, a table of predictions with pictures.
 
         Lowest validation loss and highest accuracy of all epochs stand in the summary already, from ``log_epoch``.
         """
+        self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best_epoch)
+        self._picture("predictions", lambda: _prediction_table(test, logits))
+
+    def finish_cilp(self, trained: Pretrained, metrics: dict[str, float], similarity: Tensor) -> None:
+        """Summarise a run of CILP, with the picture of ``similarity``: cosines of the first validation batch."""
+        self._summarise(trained.model, metrics, trained.cost, best_step=trained.best_step)
+        self._picture("similarity_matrix", lambda: _similarity_picture(similarity))
+
+    def finish_projector(self, trained: TrainedProjector, metrics: dict[str, float]) -> None:
+        """Summarise a run of the projector."""
+        self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best_epoch)
+
+    def _summarise(self, model: nn.Module, metrics: dict[str, float], cost: dict[str, float], **best: int) -> None:
         if self.wandb_run is None:
             return
-        self.wandb_run.config.update({"parameters": count_parameters(trained.model)})
+        self.wandb_run.config.update({"parameters": count_parameters(model)})
         checkpoint = {f"checkpoint/{key}": value for key, value in metrics.items()}
-        self.wandb_run.summary.update({**checkpoint, **trained.cost, "best_epoch": trained.best_epoch})
+        self.wandb_run.summary.update({**checkpoint, **cost, **best})
+
+    def _picture(self, name: str, draw: Callable[[], Any]) -> None:
+        if self.wandb_run is None:
+            return
         try:
-            self.wandb_run.log({"predictions": _prediction_table(test, logits)})
+            self.wandb_run.log({name: draw()})
         except ImportError as error:
-            print(f"no table of predictions in Weights & Biases: {error.name} is not installed")
+            print(f"no {name} in Weights & Biases: {error.name} is not installed")
 
     def __enter__(self) -> "Run":
         return self
@@ -110,7 +136,8 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
         print(f"Weights & Biases cannot be reached ({reason}); the run is recorded offline")
         run = init("offline")
     run.define_metric("valid_loss", summary="min")
-    run.define_metric("valid_accuracy", summary="max")
+    for name in ("valid_accuracy", "valid_cosine", "valid_twin_accuracy", "valid_recall_at_1"):
+        run.define_metric(name, summary="max")
     return Run(run)
 
 
@@ -140,6 +167,15 @@ def _prediction_table(split: Split, logits: Tensor) -> Any:
             probability if prediction else 1 - probability,
         )
     return table
+
+
+def _similarity_picture(similarity: Tensor) -> Any:
+    """Cosines, image rows by LiDAR columns, from 0 (black) to 1."""
+    import wandb
+    from matplotlib import colormaps
+
+    picture = colormaps["magma"](similarity.clamp(0, 1).cpu().numpy())[..., :3]
+    return wandb.Image((picture.repeat(12, axis=0).repeat(12, axis=1) * 255).astype(np.uint8))
 
 
 def _coloured_by_height(split: Split, row: int) -> np.ndarray:

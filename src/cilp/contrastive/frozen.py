@@ -1,0 +1,54 @@
+"""Models that no longer train: loaded, run over the data once, and never touched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cilp.errors import UserError
+from cilp.models.embedder import MODALITIES, Embedder
+from cilp.training.checkpoint import load_checkpoint
+from cilp.training.classifier import EVALUATION_BATCH
+from cilp.training.inputs import Split
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def load_frozen(path: Path, kind: type[M], device: torch.device) -> M:
+    """The model of a checkpoint, in evaluation mode, with nothing left to train.
+
+    Raises:
+        UserError: the checkpoint is missing, unusable or of another model than ``kind``.
+    """
+    model, _ = load_checkpoint(path, device)
+    if not isinstance(model, kind):
+        raise UserError(
+            f"{path} holds a {type(model).__name__}, not a {kind.__name__}; train it anew with `dvc repro`."
+        )
+    return model.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A split as a frozen embedder sees it."""
+
+    embedding: Tensor  # (N, 200) float32, unit length
+    label: Tensor  # (N,) float32, 1 for a sphere
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
+        """Embeddings (B, 200) of the given rows."""
+        return (self.embedding[rows],)
+
+
+@torch.no_grad()
+def embed_split(embedder: Embedder, split: Split) -> Embedded:
+    """Run a frozen embedder over every sample once; an RGB embedder sees the images, a LiDAR embedder the ranges."""
+    which = MODALITIES.index(embedder.modality)
+    size = EVALUATION_BATCH[split.label.device.type]
+    parts = [embedder(split.inputs(slice(start, start + size))[which]) for start in range(0, len(split), size)]
+    return Embedded(torch.cat(parts), split.label)

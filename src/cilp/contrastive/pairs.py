@@ -1,0 +1,123 @@
+"""Image-LiDAR pairs for pretraining: which there are, in which order they come, and how they are varied.
+
+Nothing here looks at a label.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cilp.errors import UserError
+from cilp.packed import Packed
+from cilp.sensors import ray_directions
+from cilp.training.inputs import image, xyza
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N pairs on one device, as stored."""
+
+    rgb: Tensor  # (N, 64, 64, 4) uint8
+    range: Tensor  # (N, 64, 64) float32 metres
+    scene: Tensor  # (N,) int64
+    directions: Tensor  # (K, 64, 64, 3) float32 unit vectors, one set per calibration
+    sensor: Tensor  # (N,) int64, which calibration
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    def first(self, count: int) -> "Pairs":
+        """The first ``count`` pairs."""
+        return replace(
+            self, rgb=self.rgb[:count], range=self.range[:count], scene=self.scene[:count], sensor=self.sensor[:count]
+        )
+
+    def inputs(self, rows: Tensor | slice, view: "View | None" = None) -> tuple[Tensor, Tensor]:
+        """RGBA in [0, 1] and XYZA in metres of the given rows, (B, 4, 64, 64) float32 each, varied by ``view``."""
+        rgb, ranges = self.rgb[rows], self.range[rows]
+        if view is not None:
+            rgb, ranges = view.apply(rgb, ranges)
+        directions = self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
+        return image(rgb), xyza(ranges, directions)
+
+
+def load_pairs(sources: Sequence[tuple[Packed, slice]], device: torch.device) -> Pairs:
+    """Copy the given rows of each packed file to ``device``, one after the other."""
+    sensors = [0]
+    for packed, _ in sources:
+        sensors.append(sensors[-1] + len(packed.azimuth))
+    angles = [angles for packed, _ in sources for angles in zip(packed.azimuth, packed.zenith, strict=True)]
+    distinct = {(a.numpy().tobytes(), z.numpy().tobytes()): (a, z) for a, z in angles}
+    number = {key: k for k, key in enumerate(distinct)}
+    which = torch.tensor([number[a.numpy().tobytes(), z.numpy().tobytes()] for a, z in angles])
+    directions = [torch.from_numpy(ray_directions(a.numpy(), z.numpy())).float() for a, z in distinct.values()]
+    return Pairs(
+        rgb=torch.cat([packed.rgb[rows] for packed, rows in sources]).to(device),
+        range=torch.cat([packed.range[rows] for packed, rows in sources]).to(device),
+        scene=torch.cat([packed.scene[rows].long() for packed, rows in sources]).to(device),
+        directions=torch.stack(directions).to(device),
+        sensor=torch.cat(
+            [which[packed.sensor[rows].long() + first] for (packed, rows), first in zip(sources, sensors, strict=False)]
+        ).to(device),
+    )
+
+
+def batches(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -> Iterator[Tensor]:
+    """One pass in random order: rows (size,) int64; the remainder that fills no batch is left to other passes.
+
+    With ``twins`` both shapes of a scene come in the same batch, wherever there are both. Place, light and colour then
+    do not tell them apart, and the loss has to look at the shape. A scene of one pair comes alone.
+    """
+    scene = scene.cpu()
+    order = torch.randperm(len(scene), generator=generator)
+    if twins:
+        _, group = torch.unique(scene, return_inverse=True)
+        turn = torch.randperm(int(group.max()) + 1, generator=generator)
+        order = torch.sort(turn[group], stable=True).indices
+    for rows in order.split(size):
+        if len(rows) == size:
+            yield rows
+
+
+@dataclass(frozen=True)
+class View:
+    """One variation of a whole batch that tells nothing about the shape, the same for all of its pairs.
+
+    ``left_right`` and ``up_down`` mirror what both sensors see. ``colours`` is an order of the three colour channels.
+    """
+
+    left_right: bool = False
+    up_down: bool = False
+    colours: tuple[int, int, int] = (0, 1, 2)
+
+    @classmethod
+    def draw(cls, mirror: bool, permute_colours: bool, generator: torch.Generator) -> "View":
+        """A random view."""
+        coins = torch.randint(2, (2,), generator=generator).bool().tolist()
+        colours = torch.randperm(3, generator=generator).tolist()
+        return cls(mirror and coins[0], mirror and coins[1], tuple(colours) if permute_colours else (0, 1, 2))
+
+    def apply(self, rgb: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
+        """Vary bytes (B, 64, 64, 4), rows down and columns to the right, and ranges (B, 64, 64), azimuth by zenith.
+
+        The LiDAR's angles are (k - 32) / 2 degrees: index k mirrors to 64 - k, and the outermost index 0 to itself.
+        """
+        if self.left_right:
+            rgb, ranges = rgb.flip(2), ranges.flip(1).roll(1, 1)
+        if self.up_down:
+            rgb, ranges = rgb.flip(1), ranges.flip(2).roll(1, 2)
+        if self.colours != (0, 1, 2):
+            rgb = rgb[..., [*self.colours, 3]]
+        return rgb, ranges
+
+
+def check_mirror(packed: Packed) -> None:
+    """Raise ``UserError`` unless every LiDAR's angle k is the opposite of its angle 64 - k, as mirroring assumes."""
+    for angles in (packed.azimuth, packed.zenith):
+        if not torch.allclose(angles[:, 1:], -angles[:, 1:].flip(1), rtol=0, atol=1e-4):
+            raise UserError(
+                "cilp.mirror needs LiDAR angles that are symmetric about the axis, (k - 32) / 2 degrees; these are "
+                "not: set cilp.mirror to false."
+            )

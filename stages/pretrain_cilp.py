@@ -1,0 +1,76 @@
+"""Pretrain CILP on image-LiDAR pairs without labels, on every seed, and evaluate each model on the held-out test set.
+
+    PYTHONPATH=src python stages/pretrain_cilp.py
+
+Reads ``data/packed.pt``, ``data/unlabelled.pt`` and the params ``cilp``, ``embedder``, ``seeds`` and ``device``.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from cilp import packed, params, tracking
+from cilp.console import cli
+from cilp.contrastive.loss import REPORTED_BATCH
+from cilp.contrastive.pairs import check_mirror, load_pairs
+from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
+from cilp.models.blocks import count_parameters
+from cilp.models.embedder import EmbedderParams
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.device import describe, prepare_device
+from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+
+PACKED, UNLABELLED = Path("data/packed.pt"), Path("data/unlabelled.pt")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    settings = params.load()
+    protocol = params.section(settings, "cilp", CilpParams)
+    embedder = params.section(settings, "embedder", EmbedderParams)
+    seeds = check_seeds(params.lookup(settings, "seeds"))
+    device = prepare_device(params.lookup(settings, "device"))
+    machine = describe(device)
+
+    data = packed.load(PACKED)
+    sources = [(data, data.rows("train"))]
+    if protocol.unlabelled:
+        pool = packed.load(UNLABELLED)
+        sources.append((pool, slice(None)))
+    if protocol.mirror:
+        for source, _ in sources:
+            check_mirror(source)
+    train = load_pairs(sources, device)
+    valid, test = (load_pairs([(data, data.rows(split))], device) for split in ("val", "test"))
+    print(f"CILP: {len(seeds)} seeds, {len(train):,} pairs, on {machine['device']}")
+
+    metrics, costs, curves = {}, {}, []
+    for seed in seeds:
+        config = {**asdict(protocol), **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
+        with tracking.start_run(settings, group="cilp", name=f"cilp-{seed}", config=config) as run:
+            done = pretrain(train, valid, protocol, embedder, seed, f"CILP seed {seed}", run.log_step)
+            figures = {"valid": evaluate(done.model, valid), "test": evaluate(done.model, test)}
+            metrics[seed] = {
+                f"{split}_{key}": value
+                for split, all_figures in figures.items()
+                for key, value in all_figures.items()
+                if key in ("loss", "unscaled_loss", "twin_accuracy") and value is not None
+            }
+            metrics[seed]["temperature"] = done.model.temperature()
+            costs[seed] = done.cost
+            curves += [{"seed": seed, **asdict(validation)} for validation in done.history]
+            save_checkpoint(
+                Path(f"models/cilp/seed-{seed}.pt"), done.model, "cilp", embedder.arguments(), asdict(protocol), seed
+            )
+            rgb, lidar = embed(done.model, valid.first(REPORTED_BATCH))
+            run.finish_cilp(done, metrics[seed], rgb @ lidar.T)
+
+    constants = {"parameters": count_parameters(done.model), "training_pairs": len(train)}
+    write_metrics(Path("metrics/cilp.json"), metrics, **constants)
+    write_rows(Path("metrics/cilp.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
+    write_rows(Path("plots/cilp.csv"), curves)
+    write_cost(Path("costs/cilp.json"), costs, **machine, seeds=seeds, samples={"train": len(train)})
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,71 @@
+"""Train the LiDAR classifier on every seed and evaluate each best checkpoint once on the held-out test set.
+
+    PYTHONPATH=src python stages/train_lidar.py
+
+Reads ``data/packed.pt`` and the params ``lidar``, ``embedder``, ``seeds`` and ``device``.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from cilp import packed, params, tracking
+from cilp.console import cli
+from cilp.contrastive.views import LidarViews
+from cilp.models import lidar
+from cilp.models.blocks import count_parameters
+from cilp.models.embedder import EmbedderParams
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    settings = params.load()
+    protocol = params.section(settings, "lidar", TrainingParams)
+    embedder = params.section(settings, "embedder", EmbedderParams)
+    seeds = check_seeds(params.lookup(settings, "seeds"))
+    device = prepare_device(params.lookup(settings, "device"))
+    machine = describe(device)
+    print(f"LiDAR classifier: {len(seeds)} seeds on {machine['device']}")
+
+    data = packed.load(Path("data/packed.pt"))
+    whole = [load_split(data, split, device) for split in packed.SPLITS]
+    train, valid, test = map(LidarViews.of, whole)
+
+    metrics, costs, curves = {}, {}, []
+    for seed in seeds:
+        config = {**asdict(protocol), **embedder.arguments(), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
+        with tracking.start_run(settings, group="lidar", name=f"lidar-{seed}", config=config) as run:
+            done = train_classifier(
+                lambda: lidar.build(**embedder.arguments()), train, valid, protocol, seed, f"lidar seed {seed}",
+                run.log_epoch,
+            )  # fmt: skip
+            best = done.history[done.best_epoch - 1]
+            test_logits = logits_of(done.model, test)
+            test_loss, test_accuracy = score(test_logits, test.label)
+            metrics[seed] = {
+                "valid_loss": best.valid_loss,
+                "valid_accuracy": best.valid_accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+            }
+            costs[seed] = done.cost
+            curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
+            save_checkpoint(
+                Path(f"models/lidar/seed-{seed}.pt"), done.model, "lidar", embedder.arguments(), asdict(protocol), seed
+            )
+            run.finish_classifier(done, metrics[seed], whole[2], test_logits)
+
+    write_metrics(Path("metrics/lidar.json"), metrics, parameters=count_parameters(done.model))
+    write_rows(Path("metrics/lidar.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
+    write_rows(Path("plots/lidar.csv"), curves)
+    samples = dict(zip(packed.SPLITS, map(len, whole), strict=True))
+    write_cost(Path("costs/lidar.json"), costs, **machine, seeds=seeds, samples=samples)
+
+
+if __name__ == "__main__":
+    cli.run(main)
