@@ -8,8 +8,9 @@ export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
-QUICK := -S data.scenes=500 -S data.subset=320 -S data.test=180 -S 'seeds=[51]' \
-	-S fusion.late.epochs=6 -S fusion.concat.epochs=6 -S fusion.add.epochs=6 -S fusion.hadamard.epochs=6
+QUICK := -S data.scenes=400 -S data.subset=240 -S data.test=120 -S 'seeds=[51]' \
+	-S cilp.steps=40 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
+	-S fusion.late.epochs=4 -S fusion.concat.epochs=4 -S fusion.add.epochs=4 -S fusion.hadamard.epochs=4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro quick test lint format readme lock clean
@@ -37,10 +38,11 @@ quick: export GIT_AUTHOR_NAME ?= cilp
 quick: export GIT_AUTHOR_EMAIL ?= cilp@localhost
 quick: export GIT_COMMITTER_NAME ?= cilp
 quick: export GIT_COMMITTER_EMAIL ?= cilp@localhost
-quick: $(READY)  ## the same pipeline on a small setting, as a throwaway experiment; prints both tables
+quick: $(READY)  ## the same pipeline on a small setting, as a throwaway experiment; prints its tables
 	dvc exp run --temp --force --name quick $(QUICK)
 	@head=$$(git rev-parse HEAD); results=refs/exps/$$(echo $$head | cut -c1-2)/$$(echo $$head | cut -c3-)/quick; \
-		git show $$results:metrics/fusion_comparison.md; echo; git show $$results:metrics/strided_ablation.md; \
+		git show $$results:metrics/fusion_comparison.md; echo; git show $$results:metrics/strided_ablation.md; echo; \
+		git show $$results:metrics/cilp_results.md; \
 		echo; echo "A small setting, for a first look: too few scenes and epochs to conclude from."; \
 		dvc exp remove --quiet quick
 

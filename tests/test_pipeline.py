@@ -11,18 +11,26 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+
+from cilp.packing import UNLABELLED
 
 ROOT = Path(__file__).parents[1]
 FUSIONS, DOWNSAMPLINGS, SEEDS = ("late", "hadamard"), ("maxpool", "strided"), (51, 52)
 VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
 TINY = {
-    "data": {"source": "simulate", "scenes": 16, "subset": 10, "valid_fraction": 0.2, "test": 6, "split_seed": 51},
+    "data": {"source": "simulate", "scenes": 18, "subset": 10, "valid_fraction": 0.2, "test": 6, "split_seed": 51},
     "tracking": {"mode": "auto"},
     "seeds": list(SEEDS),
     "device": "cpu",
     "variants": {"fusion": list(FUSIONS), "downsampling": list(DOWNSAMPLINGS)},
     "fusion": {name: {"epochs": 1, "batch_size": 8} for name in ("late", "concat", "add", "hadamard")},
+    "lidar": {"epochs": 1, "batch_size": 8},
+    "cilp": {"steps": 4, "batch_size": 8, "validate_every": 2},
+    "projector": {"epochs": 2, "batch_size": 8},
+    "rgb2lidar": {"epochs": 2, "batch_size": 8},
+    "cilp_ablation": {"pairs": 16, "recipes": {"reference": {"cilp": {"batch_size": 8}}}},
 }
 pytestmark = pytest.mark.timeout(420)
 
@@ -120,9 +128,57 @@ def test_each_variant_reports_the_contract_and_its_cost_apart(project, variant):
     assert all((project / f"models/fusion/{variant}/seed-{seed}.pt").is_file() for seed in SEEDS)
 
 
+@pytest.mark.parametrize(
+    ("model", "figures"),
+    [
+        ("lidar", {"valid_loss", "valid_accuracy", "test_loss", "test_accuracy"}),
+        ("cilp", {"valid_unscaled_loss", "test_unscaled_loss", "test_twin_accuracy", "temperature"}),
+        ("retrieval", {f"{way}_recall_at_{k}" for way in ("image_to_lidar", "lidar_to_image") for k in (1, 5, 10)}),
+        ("projector", {"valid_cosine", "test_cosine", "test_loss"}),
+        ("rgb2lidar", {"valid_loss", "valid_accuracy", "test_loss", "test_accuracy"}),
+    ],
+)
+def test_each_model_of_the_cilp_half_reports_mean_and_spread(project, model, figures):
+    metrics = json.loads((project / f"metrics/{model}.json").read_text())
+    assert figures | {f"{name}_std" for name in figures} <= set(metrics)
+    rows = (project / f"metrics/{model}.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(SEEDS)
+    if model != "retrieval":
+        assert all((project / f"models/{model}/seed-{seed}.pt").is_file() for seed in SEEDS)
+
+
+def test_pretraining_sees_the_training_split_and_the_unlabelled_pool_alone(project):
+    drawn, pool = (
+        torch.load(project / f"data/{name}.pt", weights_only=True, mmap=True) for name in ("packed", "unlabelled")
+    )
+    assert not set(drawn["scene"].tolist()) & set(pool["scene"].tolist())
+    assert set(pool["label"].tolist()) == {UNLABELLED}
+    assert json.loads((project / "metrics/cilp.json").read_text())["training_pairs"] == 2 * 8 + 2 * 2
+
+
+def test_only_the_projector_trains_between_the_frozen_models(project):
+    """Not one byte of CILP's image embedder and of the LiDAR classifier's head has moved."""
+    for seed in SEEDS:
+        path = project / "models"
+        weights = {
+            name: torch.load(path / name / f"seed-{seed}.pt", weights_only=True)["weights"]
+            for name in ("cilp", "lidar", "projector", "rgb2lidar")
+        }
+        whole = weights["rgb2lidar"]
+        for part, source, name in (("embedder.", "rgb.", "cilp"), ("projected.head.", "head.", "lidar")):
+            ours = {key.removeprefix(part): value for key, value in whole.items() if key.startswith(part)}
+            theirs = {k.removeprefix(source): v for k, v in weights[name].items() if k.startswith(source)}
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+        moved = [not torch.equal(whole[f"projected.projector.{k}"], v) for k, v in weights["projector"].items()]
+        assert any(moved)
+
+
 def test_weights_and_biases_mirrors_each_variant_and_seed_offline(project):
-    assert len(list((project / "wandb").glob("offline-run-*"))) == len(VARIANTS) * len(SEEDS)
-    assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= len(VARIANTS) * len(SEEDS)
+    classifiers = (len(VARIANTS) + 2) * len(SEEDS)  # each fusion variant, LiDAR, RGB-to-LiDAR
+    assert len(list((project / "wandb").glob("offline-run-*"))) == classifiers + 2 * len(SEEDS)  # CILP, projector
+    assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= classifiers
+    assert len(list((project / "wandb").rglob("similarity_matrix*.png"))) >= len(SEEDS)
 
 
 def test_a_second_repro_runs_nothing(project):
@@ -159,6 +215,13 @@ def test_restyling_a_table_or_plot_retrains_nothing(project):
         path.write_text(path.read_text() + "\n# another style\n")
         assert set(stages_run(run(project, "dvc", "repro", "--dry"))) <= {"compare_fusion", "ablate_strided"}
     assert set(stages_run(run(project, "dvc", "repro"))) == {"compare_fusion", "ablate_strided"}
+    run(project, "git", "checkout", "--quiet", "--", ".")
+
+
+def test_restyling_the_similarity_matrix_retrains_nothing(project):
+    path = project / "src/cilp/report/similarity.py"
+    path.write_text(path.read_text() + "\n# another style\n")
+    assert set(stages_run(run(project, "dvc", "repro"))) == {"plot_similarity"}
     run(project, "git", "checkout", "--quiet", "--", ".")
 
 

@@ -1,13 +1,18 @@
 """What a stage imports, directly or through others, is what ``dvc.yaml`` says it depends on: no more, no less."""
 
 import ast
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cilp.contrastive.pretraining import CilpParams
+
 ROOT = Path(__file__).parents[1]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = {
+    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 WITHOUT_EFFECT = {"src/cilp/console", "src/cilp/tracking.py", "src/cilp/__init__.py"}
 """Bars, messages and the W&B mirror change no output, so restyling them must not retrain anything."""
 
@@ -59,6 +64,11 @@ def test_deps_are_what_the_stage_imports(stage):
     assert not missing, f"{stage} imports what its deps do not name"
     unused = {dep for dep in deps - {script} if not any(covers(dep, path) for path in modules)}
     assert not unused, f"{stage} depends on what it does not import"
+
+
+def test_the_ablation_follows_every_param_of_pretraining_but_its_length():
+    params = {name.removeprefix("cilp.") for name in STAGES["ablate_cilp"]["params"] if name.startswith("cilp.")}
+    assert params == {field.name for field in fields(CilpParams)} - {"steps"}
 
 
 def test_imports_run_one_way():

@@ -1,0 +1,81 @@
+"""Pretrain CILP by one recipe of the ablation, on the first seed, and measure it on the validation set.
+
+    PYTHONPATH=src python stages/ablate_cilp.py --recipe no-twins
+
+A recipe under ``cilp_ablation.recipes`` changes some params of ``cilp`` and ``embedder``. All recipes see as
+many pairs. The RGB-to-LiDAR classifier behind each is trained as in the study, on the same seed's LiDAR classifier.
+"""
+
+import argparse
+from pathlib import Path
+
+from cilp import packed, params
+from cilp.atomic import write_json
+from cilp.console import cli
+from cilp.contrastive.frozen import embed_split, load_frozen
+from cilp.contrastive.pairs import check_mirror, load_pairs
+from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
+from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
+from cilp.errors import UserError
+from cilp.models.embedder import EmbedderParams
+from cilp.models.lidar import LidarClassifier
+from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.seeds import check_seeds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", required=True, help="a name under cilp_ablation.recipes in params.yaml")
+    name = parser.parse_args().recipe
+    settings = params.load()
+    recipe = params.lookup(settings, f"cilp_ablation.recipes.{name}") or {}
+    for key in recipe:
+        if key not in ("title", "cilp", "embedder"):
+            raise UserError(f"cilp_ablation.recipes.{name}.{key} is no known param; known ones: title, cilp, embedder.")
+    pairs = params.whole(settings, "cilp_ablation.pairs", 1, 10**9)
+    seed = check_seeds(params.lookup(settings, "seeds"))[0]
+    for section in ("cilp", "embedder"):
+        settings[section] |= recipe.get(section, {})
+    settings["cilp"]["steps"] = max(1, pairs // settings["cilp"]["batch_size"])
+    protocol = params.section(settings, "cilp", CilpParams)
+    embedder = params.section(settings, "embedder", EmbedderParams)
+    projector_protocol = params.section(settings, "projector", ProjectorParams)
+    classifier_protocol = params.section(settings, "rgb2lidar", TrainingParams)
+    device = prepare_device(params.lookup(settings, "device"))
+    print(f"CILP, recipe {name}: {protocol.steps} steps on {describe(device)['device']}")
+
+    data = packed.load(Path("data/packed.pt"))
+    sources = [(data, data.rows("train"))]
+    if protocol.unlabelled:
+        sources.append((packed.load(Path("data/unlabelled.pt")), slice(None)))
+    if protocol.mirror:
+        for source, _ in sources:
+            check_mirror(source)
+    train, valid = load_pairs(sources, device), load_pairs([(data, data.rows("val"))], device)
+    cilp = pretrain(train, valid, protocol, embedder, seed, f"CILP, {name}").model
+    figures = evaluate(cilp, valid)
+
+    lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
+    splits = [load_split(data, split, device) for split in ("train", "val")]
+    images = [embed_split(cilp.rgb, split) for split in splits]
+    targets = [embed_split(lidar.embedder, split).embedding for split in splits]
+    both = [(image.embedding, target) for image, target in zip(images, targets, strict=True)]
+    projector = train_projector(*both, projector_protocol, seed, f"projector, {name}")
+    classifier = train_classifier(
+        lambda: projected_head(projector.model, lidar.head),
+        *images,
+        classifier_protocol,
+        seed,
+        f"RGB-to-LiDAR, {name}",
+    )
+    kept = {key: figures[key] for key in ("unscaled_loss", "twin_accuracy") if figures[key] is not None}
+    kept |= {f"recall_at_{k}": figures[f"image_to_lidar_recall_at_{k}"] for k in (1, 5)}
+    kept["rgb2lidar_accuracy"] = classifier.history[classifier.best_epoch - 1].valid_accuracy
+    kept |= {"training_pairs": len(train), "steps": protocol.steps, "batch_size": protocol.batch_size}
+    write_json(Path(f"metrics/cilp_ablation/{name}.json"), kept)
+
+
+if __name__ == "__main__":
+    cli.run(main)
