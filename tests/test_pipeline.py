@@ -30,14 +30,24 @@ TINY = {
     "cilp": {"steps": 4, "batch_size": 8, "validate_every": 2},
     "projector": {"epochs": 2, "batch_size": 8},
     "rgb2lidar": {"epochs": 2, "batch_size": 8},
-    "cilp_ablation": {"pairs": 16, "recipes": {"reference": {"cilp": {"batch_size": 8}}}},
+    "cilp_ablation": {
+        "pairs": 64,
+        "recipes": {
+            "reference": {"cilp": {"batch_size": 8}},
+            **dict.fromkeys(["ours", "no-he", "no-shading", "no-twins"]),
+        },
+    },
 }
 pytestmark = pytest.mark.timeout(420)
 
 
 def merge(base, change):
+    """``change`` put into ``base``; None removes a key."""
     for key, value in change.items():
-        base[key] = merge(base[key], value) if isinstance(value, dict) else value
+        if value is None:
+            del base[key]
+        else:
+            base[key] = merge(base[key], value) if isinstance(value, dict) else value
     return base
 
 
