@@ -8,9 +8,9 @@ export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
-QUICK := -S data.scenes=400 -S data.subset=240 -S data.test=120 -S 'seeds=[51]' \
+QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S 'seeds=[51]' \
 	-S cilp.steps=40 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
-	-S fusion.late.epochs=4 -S fusion.concat.epochs=4 -S fusion.add.epochs=4 -S fusion.hadamard.epochs=4
+	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro quick test lint format readme lock clean
@@ -34,6 +34,7 @@ $(READY): requirements.txt
 repro: $(READY)  ## run the whole study: dvc repro
 	dvc repro
 
+quick: export WANDB_MODE ?= disabled
 quick: export GIT_AUTHOR_NAME ?= cilp
 quick: export GIT_AUTHOR_EMAIL ?= cilp@localhost
 quick: export GIT_COMMITTER_NAME ?= cilp

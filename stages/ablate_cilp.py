@@ -13,7 +13,7 @@ from cilp import packed, params
 from cilp.atomic import write_json
 from cilp.console import cli
 from cilp.contrastive.frozen import embed_split, load_frozen
-from cilp.contrastive.pairs import check_mirror, load_pairs
+from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
 from cilp.errors import UserError
@@ -47,13 +47,9 @@ def main() -> None:
     print(f"CILP, recipe {name}: {protocol.steps} steps on {describe(device)['device']}")
 
     data = packed.load(Path("data/packed.pt"))
-    sources = [(data, data.rows("train"))]
-    if protocol.unlabelled:
-        sources.append((packed.load(Path("data/unlabelled.pt")), slice(None)))
-    if protocol.mirror:
-        for source, _ in sources:
-            check_mirror(source)
-    train, valid = load_pairs(sources, device), load_pairs([(data, data.rows("val"))], device)
+    pool = packed.load(Path("data/unlabelled.pt")) if protocol.unlabelled else None
+    train = load_training_pairs(data, pool, protocol.mirror, device)
+    valid = load_pairs([(data, data.rows("val"))], device)
     cilp = pretrain(train, valid, protocol, embedder, seed, f"CILP, {name}").model
     figures = evaluate(cilp, valid)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from cilp import packed, params, tracking
 from cilp.console import cli
 from cilp.contrastive.loss import REPORTED_BATCH
-from cilp.contrastive.pairs import check_mirror, load_pairs
+from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
 from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
@@ -33,20 +33,14 @@ def main() -> None:
     machine = describe(device)
 
     data = packed.load(PACKED)
-    sources = [(data, data.rows("train"))]
-    if protocol.unlabelled:
-        pool = packed.load(UNLABELLED)
-        sources.append((pool, slice(None)))
-    if protocol.mirror:
-        for source, _ in sources:
-            check_mirror(source)
-    train = load_pairs(sources, device)
+    pool = packed.load(UNLABELLED) if protocol.unlabelled else None
+    train = load_training_pairs(data, pool, protocol.mirror, device)
     valid, test = (load_pairs([(data, data.rows(split))], device) for split in ("val", "test"))
     print(f"CILP: {len(seeds)} seeds, {len(train):,} pairs, on {machine['device']}")
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
-        config = {**asdict(protocol), **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
+        config = {**asdict(protocol), **embedder.arguments(), "optimizer": "AdamW", "seed": seed}
         with tracking.start_run(settings, group="cilp", name=f"cilp-{seed}", config=config) as run:
             done = pretrain(train, valid, protocol, embedder, seed, f"CILP seed {seed}", run.log_step)
             figures = {"valid": evaluate(done.model, valid), "test": evaluate(done.model, test)}

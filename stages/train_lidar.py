@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cilp import packed, params, tracking
 from cilp.console import cli
-from cilp.contrastive.views import LidarViews
+from cilp.contrastive.lidar_split import LidarSplit
 from cilp.models import lidar
 from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
@@ -34,7 +34,7 @@ def main() -> None:
 
     data = packed.load(Path("data/packed.pt"))
     whole = [load_split(data, split, device) for split in packed.SPLITS]
-    train, valid, test = map(LidarViews.of, whole)
+    train, valid, test = map(LidarSplit.of, whole)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:

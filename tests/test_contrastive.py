@@ -7,12 +7,12 @@ from synthetic import make_packed
 from torch.nn.functional import log_softmax, normalize
 
 from cilp.contrastive.frozen import embed_split, load_frozen
+from cilp.contrastive.lidar_split import LidarSplit
 from cilp.contrastive.loss import contrastive_loss, unscaled_loss
-from cilp.contrastive.pairs import View, batches, check_mirror, load_pairs
+from cilp.contrastive.pairs import View, batches, load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, score_projector, train_projector
 from cilp.contrastive.retrieval import match_ranks, retrieval, twin_accuracy
-from cilp.contrastive.views import LidarViews
 from cilp.errors import UserError
 from cilp.models import cilp, embedder, lidar, projector, rgb2lidar
 from cilp.models.blocks import count_parameters
@@ -170,9 +170,19 @@ def test_colours_are_permuted_and_alpha_stays(packed):
 
 
 def test_mirroring_needs_symmetric_angles(packed):
-    check_mirror(packed)
+    askew = replace(packed, azimuth=packed.azimuth + 0.01)
+    load_training_pairs(packed, packed, True, CPU)
+    load_training_pairs(packed, askew, False, CPU)
     with pytest.raises(UserError, match=r"set cilp\.mirror to false"):
-        check_mirror(replace(packed, azimuth=packed.azimuth + 0.01))
+        load_training_pairs(packed, askew, True, CPU)
+
+
+def test_pretraining_gets_the_training_split_and_the_whole_pool(packed):
+    pool = make_packed(seed=5)
+    train, both = (load_training_pairs(packed, more, True, CPU) for more in (None, pool))
+    assert torch.equal(train.rgb, packed.rgb[packed.rows("train")])
+    assert torch.equal(both.rgb, torch.cat([train.rgb, pool.rgb]))
+    assert torch.equal(both.range[len(train) :], pool.range)
 
 
 def test_pairs_of_several_files_keep_their_own_calibration():
@@ -326,8 +336,8 @@ def test_the_whole_classifier_says_what_its_parts_say(packed, tmp_path):
 
 
 def test_the_lidar_classifier_sees_no_image(packed):
-    views = LidarViews.of(load_split(packed, "test", CPU))
-    black = LidarViews.of(load_split(replace(packed, rgb=torch.zeros_like(packed.rgb)), "test", CPU))
+    views = LidarSplit.of(load_split(packed, "test", CPU))
+    black = LidarSplit.of(load_split(replace(packed, rgb=torch.zeros_like(packed.rgb)), "test", CPU))
     model = lidar.build(**ARGUMENTS)
     assert torch.equal(logits_of(model, views), logits_of(model, black))
 

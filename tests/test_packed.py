@@ -1,12 +1,17 @@
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from synthetic import make_packed
 
-from cilp import packed
+from cilp import packed, params
 from cilp.errors import UserError
+from cilp.packing import UNLABELLED, pack_unlabelled
+from cilp.raw.simulate import simulate
+from cilp.simulation.scenes import SimulateParams, render
 
 
 def test_the_round_trip_is_exact_and_the_bytes_repeat(tmp_path):
@@ -49,6 +54,19 @@ def test_a_tensor_of_another_shape_or_type_is_refused():
         replace(data, label=data.label[:-1])
     with pytest.raises(ValueError, match="rgb must be"):
         replace(data, rgb=data.rgb[..., :3])
+
+
+def test_further_scenes_are_those_of_a_larger_study(tmp_path):
+    """Rendered straight into the packed file, they are what ``data/raw`` would hold of more scenes, byte for byte."""
+    simulation = params.section(params.load(Path(__file__).parents[1] / "params.yaml"), "data.simulate", SimulateParams)
+    small, large = tmp_path / "small", tmp_path / "large"
+    few, many = (simulate(root, scenes, simulation) for root, scenes in ((small, 3), (large, 5)))
+    rendered = pack_unlabelled(small, few, range(3, 5), partial(render, simulation))
+    decoded = pack_unlabelled(large, many)
+    for name in packed.SHAPES:
+        assert torch.equal(getattr(rendered, name), getattr(decoded, name)), name
+    assert rendered.scene.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert set(rendered.label.tolist()) == {UNLABELLED}
 
 
 class Malicious:

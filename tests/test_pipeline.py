@@ -20,7 +20,15 @@ ROOT = Path(__file__).parents[1]
 FUSIONS, DOWNSAMPLINGS, SEEDS = ("late", "hadamard"), ("maxpool", "strided"), (51, 52)
 VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
 TINY = {
-    "data": {"source": "simulate", "scenes": 18, "subset": 10, "valid_fraction": 0.2, "test": 6, "split_seed": 51},
+    "data": {
+        "source": "simulate",
+        "scenes": 18,
+        "subset": 10,
+        "valid_fraction": 0.2,
+        "test": 6,
+        "split_seed": 51,
+        "unlabelled": 3,
+    },
     "tracking": {"mode": "auto"},
     "seeds": list(SEEDS),
     "device": "cpu",
@@ -34,7 +42,7 @@ TINY = {
         "pairs": 64,
         "recipes": {
             "reference": {"cilp": {"batch_size": 8}},
-            **dict.fromkeys(["ours", "no-he", "no-shading", "no-twins"]),
+            **dict.fromkeys(["ours", "no-he", "no-shading", "no-twins", "no-augmentation", "no-unlabelled"]),
         },
     },
 }
@@ -163,7 +171,7 @@ def test_pretraining_sees_the_training_split_and_the_unlabelled_pool_alone(proje
     )
     assert not set(drawn["scene"].tolist()) & set(pool["scene"].tolist())
     assert set(pool["label"].tolist()) == {UNLABELLED}
-    assert json.loads((project / "metrics/cilp.json").read_text())["training_pairs"] == 2 * 8 + 2 * 2
+    assert json.loads((project / "metrics/cilp.json").read_text())["training_pairs"] == 2 * (8 + 2 + 3)
 
 
 def test_only_the_projector_trains_between_the_frozen_models(project):
@@ -234,21 +242,19 @@ def test_restyling_a_table_or_plot_retrains_nothing(project):
 
 
 def test_forced_stages_repeat_themselves_byte_for_byte(project):
-    """From the simulator to a trained variant; cost alone is measured anew."""
-    trained = "train_fusion@hadamard-maxpool"
+    """From the simulator to a trained variant and to CILP; cost alone is measured anew."""
+    forced = ["acquire", "subset", "pack", "draw_scenes", "train_fusion@hadamard-maxpool", "pretrain_cilp"]
 
     def outputs():
         stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
         return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
     before = outputs()
-    output = run(
-        project, "dvc", "repro", "--force", "--single-item", "acquire", "subset", "pack", "draw_scenes", trained
-    )
-    assert set(stages_run(output)) == {"acquire", "subset", "pack", "draw_scenes", trained}
+    output = run(project, "dvc", "repro", "--force", "--single-item", *forced)
+    assert set(stages_run(output)) == set(forced)
     after = outputs()
-    cost = "costs/fusion/hadamard-maxpool.json"
-    assert before.pop(cost) != after.pop(cost)
+    for cost in ("costs/fusion/hadamard-maxpool.json", "costs/cilp.json"):
+        assert before.pop(cost) != after.pop(cost)
     assert after == before
     run(project, "git", "checkout", "--quiet", "--", ".")
 

@@ -1,6 +1,7 @@
 """Packs pairs: decodes every PNG and range image once, into tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from cilp.subset.export import Export
 UNLABELLED = 255
 """Stands in place of the label of pairs that are packed without."""
 Calibration = dict[str, tuple[np.ndarray, np.ndarray]]
+Views = tuple[np.ndarray, np.ndarray]
+"""Image (64, 64, 4) uint8 RGBA, range image (64, 64) float32 in metres."""
 
 
 def pack(export: Export) -> Packed:
@@ -27,7 +30,7 @@ def pack(export: Export) -> Packed:
     """
     records = export.records
     return _packed(
-        [(record.rgb_path, record.lidar_path) for record in records],
+        _decoded([(record.rgb_path, record.lidar_path) for record in records]),
         kinds=[record.label for record in records],
         labels=[CLASSES.index(record.label) for record in records],
         scenes=[record.scene for record in records],
@@ -36,15 +39,26 @@ def pack(export: Export) -> Packed:
     )
 
 
-def pack_unlabelled(root: Path, pairs: Sequence[Pair]) -> Packed:
-    """Decode pairs of a tree in the raw layout, ordered by scene, as training samples without a label.
+def pack_unlabelled(
+    root: Path,
+    pairs: Sequence[Pair],
+    scenes: Sequence[int] = (),
+    render: Callable[[int], Iterable[tuple[str, np.ndarray, np.ndarray]]] | None = None,
+) -> Packed:
+    """Training samples without a label: pairs of a tree in the raw layout, ordered by scene, then further scenes.
+
+    ``render`` gives both objects of one of the further ``scenes`` (class, image, range image), cube first, as seen by
+    the tree's sensors. They never touch the disk, which is most of what a scene costs.
 
     Raises:
         UserError: a file is no 64x64 RGBA PNG or no 64x64 float32 array.
     """
     pairs = sorted(pairs, key=lambda pair: (pair.index, CLASSES.index(pair.label)))
+    files = [(layout.rgb_path(root, pair), layout.lidar_path(root, pair)) for pair in pairs]
+    rendered = ((rgb, ranges) for scene in scenes for _, rgb, ranges in render(scene))
+    pairs += [Pair(scene, label) for scene in scenes for label in CLASSES]
     return _packed(
-        [(layout.rgb_path(root, pair), layout.lidar_path(root, pair)) for pair in pairs],
+        chain(_decoded(files), rendered),
         kinds=[pair.label for pair in pairs],
         labels=[UNLABELLED] * len(pairs),
         scenes=[pair.index for pair in pairs],
@@ -53,22 +67,25 @@ def pack_unlabelled(root: Path, pairs: Sequence[Pair]) -> Packed:
     )
 
 
+def _decoded(files: Iterable[tuple[Path, Path]]) -> Iterator[Views]:
+    return ((_read_rgb(rgb), _read_range(ranges)) for rgb, ranges in files)
+
+
 def _packed(
-    files: Sequence[tuple[Path, Path]],
+    views: Iterable[Views],
     kinds: Sequence[str],
     labels: Sequence[int],
     scenes: Sequence[int],
     splits: Sequence[int],
     calibration: Calibration,
 ) -> Packed:
-    rgb = np.empty((len(files), 64, 64, 4), dtype=np.uint8)
-    ranges = np.empty((len(files), 64, 64), dtype=np.float32)
-    for row, (rgb_file, range_file) in enumerate(track(files, "pack", unit="pairs")):
-        rgb[row] = _read_rgb(rgb_file)
-        ranges[row] = _read_range(range_file)
+    images = np.empty((len(kinds), 64, 64, 4), dtype=np.uint8)
+    ranges = np.empty((len(kinds), 64, 64), dtype=np.float32)
+    for row, (image, seen) in enumerate(track(views, "pack", total=len(kinds), unit="pairs")):
+        images[row], ranges[row] = image, seen
     calibrations, sensor = _distinct_calibrations(calibration)
     return Packed(
-        rgb=torch.from_numpy(rgb),
+        rgb=torch.from_numpy(images),
         range=torch.from_numpy(ranges),
         label=torch.tensor(labels, dtype=torch.uint8),
         scene=torch.tensor(scenes, dtype=torch.int32),

@@ -64,6 +64,21 @@ def load_pairs(sources: Sequence[tuple[Packed, slice]], device: torch.device) ->
     )
 
 
+def load_training_pairs(data: Packed, pool: Packed | None, mirror: bool, device: torch.device) -> Pairs:
+    """Copy the training split of ``data``, and all of an unlabelled ``pool``, to ``device``.
+
+    Raises:
+        UserError: the pairs are to be mirrored, but a LiDAR's angles are not symmetric about its axis.
+    """
+    sources = [(data, data.rows("train"))]
+    if pool is not None:
+        sources.append((pool, slice(None)))
+    if mirror:
+        for source, _ in sources:
+            _check_mirror(source)
+    return load_pairs(sources, device)
+
+
 def batches(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -> Iterator[Tensor]:
     """One pass in random order: rows (size,) int64; the remainder that fills no batch is left to other passes.
 
@@ -113,7 +128,7 @@ class View:
         return rgb, ranges
 
 
-def check_mirror(packed: Packed) -> None:
+def _check_mirror(packed: Packed) -> None:
     """Raise ``UserError`` unless every LiDAR's angle k is the opposite of its angle 64 - k, as mirroring assumes."""
     for angles in (packed.azimuth, packed.zenith):
         if not torch.allclose(angles[:, 1:], -angles[:, 1:].flip(1), rtol=0, atol=1e-4):

@@ -16,9 +16,9 @@ from cilp.contrastive.retrieval import retrieval, twin_accuracy
 from cilp.errors import UserError
 from cilp.models.cilp import Cilp, build
 from cilp.models.embedder import EmbedderParams
+from cilp.training.classifier import EVALUATION_BATCH
 from cilp.training.cost import CostMeter
 
-EVALUATION_BATCH = {"cpu": 50, "cuda": 1000}
 SCHEDULES = ("1cycle", "constant")
 TEMPERATURES = ("learned", "one")
 

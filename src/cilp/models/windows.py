@@ -5,15 +5,13 @@ computed in a window around the object, and pasted into the feature map of the e
 are those of the plain layers (``tests/test_windows.py``: equal to 1e-12 in float64).
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from cilp.models.blocks import Downsample
 
-GROUPS = 4
+GROUPS = 2
 """Objects of like size are computed together, so that one large object does not widen every sample's window."""
 
 
@@ -41,11 +39,7 @@ def _encode(blocks: nn.Sequential, x: Tensor, seen: Tensor) -> Tensor:
         rows.shrink(height)
         columns.shrink(width)
         if 4 * rows.size * columns.size > 3 * height * width:  # windows no longer pay
-            rest: Iterable[nn.Module] = blocks[number:]
-            x = full[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
-            for block_ in rest:
-                x = block_(x)
-            return x
+            return blocks[number:](full[:, 1:-1, 1:-1].permute(0, 3, 1, 2))
         empty = block(empty)
         patch = _Cut.apply(full, _window(rows, columns, 2)).permute(0, 3, 1, 2)
         patch = torch.relu(block.pool(conv2d(patch, block.convolution.weight, block.convolution.bias)))

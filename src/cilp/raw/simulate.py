@@ -17,8 +17,8 @@ from PIL import Image
 from cilp.console.progress import track
 from cilp.errors import UserError
 from cilp.raw.layout import CLASSES, Pair, lidar_path, rgb_path, write_calibration
-from cilp.simulation.raycast import AZIMUTH, ZENITH, range_image
-from cilp.simulation.scenes import SimulateParams, draw
+from cilp.simulation.raycast import AZIMUTH, ZENITH
+from cilp.simulation.scenes import SimulateParams, render
 
 MOST_SCENES = 9_999
 CHUNK = 32
@@ -94,11 +94,10 @@ def _end_with_parent() -> None:
 def _write_chunk(root: Path, indices: range, params: SimulateParams) -> range:
     """Write some scenes, one after the other: no result depends on which scenes share a chunk."""
     for index in indices:
-        scene = draw(params, index)
-        for label in CLASSES:
-            shape, pair = scene.shape(label), Pair(index, label)
-            Image.fromarray(params.camera.picture(shape, scene.light, scene.albedo)).save(rgb_path(root, pair))
-            np.save(lidar_path(root, pair), range_image(shape))
+        for label, picture, ranges in render(params, index):
+            pair = Pair(index, label)
+            Image.fromarray(picture).save(rgb_path(root, pair))
+            np.save(lidar_path(root, pair), ranges)
     return indices
 
 

@@ -12,7 +12,7 @@ import matplotlib
 
 from cilp.atomic import replacing
 from cilp.errors import UserError
-from cilp.report.tables import SOURCES
+from cilp.report.provenance import SOURCES
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

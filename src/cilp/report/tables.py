@@ -8,14 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cilp.errors import UserError
+from cilp.report.provenance import SOURCES
 from cilp.report.variants import Variant
 
 TITLES = {"late": "late", "concat": "concatenation", "add": "addition", "hadamard": "Hadamard"}
 DOWNSAMPLING_TITLES = {"maxpool": "max-pooling", "strided": "strided convolution"}
-SOURCES = {
-    "simulate": "simulated data (`data.source: simulate`)",
-    "folder": "data of the user's own (`data.source: folder`)",
-}
 
 FIGURES = {  # reproducible: title, decimals
     "valid_loss": ("validation loss", 4),

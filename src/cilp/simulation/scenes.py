@@ -5,6 +5,7 @@ changed param moves nothing but what it governs.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -14,7 +15,7 @@ import numpy as np
 from cilp.errors import UserError
 from cilp.sensors import LIDAR_SIZE, MAX_RANGE, lidar_angles
 from cilp.simulation.camera import IMAGE_SIZE, Camera, decode_srgb
-from cilp.simulation.raycast import Cube, Sphere
+from cilp.simulation.raycast import Cube, Sphere, range_image
 
 Uniform = TypeVar("Uniform", float, np.ndarray)
 PLACES = 256
@@ -123,6 +124,18 @@ def draw(params: SimulateParams, index: int) -> Scene:
             "cube_edge or sphere_radius."
         )
     return Scene(Cube(centre, edge, rotation), Sphere(centre, radius), light, albedo)
+
+
+def render(params: SimulateParams, index: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Both objects of scene ``index``: class, picture (64, 64, 4) uint8 and range image (64, 64) float32 in metres.
+
+    Raises:
+        UserError: as ``draw``.
+    """
+    scene = draw(params, index)
+    for label in ("cube", "sphere"):
+        shape = scene.shape(label)
+        yield label, params.camera.picture(shape, scene.light, scene.albedo), range_image(shape)
 
 
 def _between(limits: tuple[float, float], u: Uniform) -> Uniform:

@@ -1,4 +1,4 @@
-"""A split of which a model sees one sensor alone."""
+"""What a classifier that knows only LiDAR is trained and evaluated on."""
 
 from dataclasses import fields
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from cilp.training.inputs import Split
 
 
-class LidarViews(Split):
+class LidarSplit(Split):
     """A split of which a model sees the LiDAR alone."""
 
     @classmethod
-    def of(cls, split: Split) -> "LidarViews":
+    def of(cls, split: Split) -> "LidarSplit":
         """The same samples."""
         return cls(**{field.name: getattr(split, field.name) for field in fields(split)})
 

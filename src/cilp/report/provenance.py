@@ -1,0 +1,6 @@
+"""Where the data of a table comes from, in words."""
+
+SOURCES = {
+    "simulate": "simulated data (`data.source: simulate`)",
+    "folder": "data of the user's own (`data.source: folder`)",
+}
