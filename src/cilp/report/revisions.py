@@ -1,0 +1,63 @@
+"""Committed results of a git revision: what its pipeline wrote, read without checking anything out or pulling data."""
+
+import io
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cilp.errors import UserError
+
+RESULTS = ("params.yaml", "dvc.lock", "metrics", "costs", "plots")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit, and the folder that holds a copy of its results."""
+
+    name: str
+    sha: str
+    root: Path
+
+    def __str__(self) -> str:
+        return f"`{self.sha[:7]}`" if self.name == "HEAD" else f"`{self.name}` (`{self.sha[:7]}`)"
+
+
+def read_revision(name: str, target: Path, repository: Path = Path()) -> Revision:
+    """Copy the results committed in revision ``name`` of ``repository`` into the empty folder ``target``.
+
+    Raises:
+        UserError: there is no such revision, or it holds no params.
+    """
+    sha = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+    if not sha:
+        raise UserError(f"{name} is no revision of this repository; name a branch, tag or commit, or fetch it first.")
+    paths = _git(repository, "ls-tree", "-r", "--name-only", "-z", sha, "--", *RESULTS).split("\0")[:-1]
+    if "params.yaml" not in paths:
+        raise UserError(f"{name} holds no params.yaml; name a revision of the study.")
+    archive = subprocess.run(["git", "archive", sha, "--", *paths], cwd=repository, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(target, filter="data")
+    return Revision(name, sha, target)
+
+
+def fork_point(base: str, head: str, repository: Path = Path()) -> str:
+    """The commit at which ``head`` left ``base``: what came into ``base`` since is no change of ``head``.
+
+    ``base`` itself, if the two have no common history here (as in a shallow clone).
+    """
+    return _git(repository, "merge-base", base, head).strip() or base
+
+
+def current_branch(repository: Path = Path()) -> str:
+    """The name of the branch that is checked out, or ``HEAD``."""
+    return _git(repository, "rev-parse", "--abbrev-ref", "HEAD").strip() or "HEAD"
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    """What git prints; nothing, if it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("git is missing; install it.") from None
+    return done.stdout if done.returncode == 0 else ""
