@@ -17,7 +17,7 @@ replaced, so that equal data are exported as equal bytes.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,8 +36,8 @@ DATASET_NAME = "multimodal-shapes"
 EPOCH = {"$date": "1970-01-01T00:00:00Z"}
 
 
-def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
-    """Write the cubes and spheres of ``scenes`` (index to split) from the raw layout at ``raw`` to ``target``.
+def export_grouped(raw: Path, pairs: Sequence[Pair], target: Path) -> None:
+    """Write ``pairs``, each with its split, from the raw layout at ``raw`` to ``target``.
 
     ``target`` is replaced as a whole at the end, and left alone when the export fails. FiftyOne works on a
     throwaway database, so the datasets that the user keeps are not touched.
@@ -49,7 +49,7 @@ def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
     shutil.rmtree(building, ignore_errors=True)
     (building / "data").mkdir(parents=True)
     try:
-        _export(connect(), raw, scenes, building.resolve())
+        _export(connect(), raw, pairs, building.resolve())
         _make_deterministic(building)
         shutil.rmtree(target, ignore_errors=True)
         building.rename(target)
@@ -57,8 +57,7 @@ def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _export(fo: ModuleType, raw: Path, scenes: dict[int, str], folder: Path) -> None:
-    pairs = [Pair(index, label, split) for index, split in sorted(scenes.items()) for label in CLASSES]
+def _export(fo: ModuleType, raw: Path, pairs: Sequence[Pair], folder: Path) -> None:
     calibration = {label: _read(read_calibration, raw, label) for label in CLASSES}
     directions = {label: ray_directions(*angles) for label, angles in calibration.items()}
 
