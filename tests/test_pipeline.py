@@ -299,7 +299,11 @@ def test_tables_show_the_declared_variants_whatever_else_lies_there(sandbox):
 @pytest.mark.parametrize(
     ("stage", "change", "message"),
     [
-        ("acquire", {"data": {"source": "kagle"}}, "data.source is 'kagle'; legal values: simulate, folder."),
+        (
+            "acquire",
+            {"data": {"source": "kagle"}},
+            "data.source is 'kagle'; legal values: simulate, folder, kaggle, hub.",
+        ),
         ("acquire", {"data": {"scenes": 15}}, "data.scenes is 15, but data.subset and data.test ask for 16"),
         ("acquire", {"data": {"simulate": {"seed": "x"}}}, "data.simulate.seed must be of type int; got 'x'."),
         ("subset", {"data": {"test": 9}}, "data.test"),

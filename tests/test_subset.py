@@ -219,7 +219,8 @@ def test_fiftyone_loads_groups_labels_tags_and_calibration(exported, scenes, raw
 
 def test_point_clouds_hold_the_returns_of_the_range_image(exported, raw):
     record = read_export(exported).records[0]
-    header, points = record.rgb_path.with_suffix(".pcd").read_bytes().split(b"DATA binary\n", 1)
+    path = exported / "data/pcd" / f"{record.rgb_path.stem}.pcd"
+    header, points = path.read_bytes().split(b"DATA binary\n", 1)
     folder = class_folder(raw, record.label)
     directions = ray_directions(np.load(folder / "azimuth.npy"), np.load(folder / "zenith.npy"))
     expected = point_cloud(np.load(record.lidar_path), directions)

@@ -3,9 +3,9 @@
 ::
 
     <target>/metadata.json, samples.json    what FiftyOne loads with ``fo.Dataset.from_dir``
-    <target>/data/cube-0001.png             slice "rgb", the default
-    <target>/data/cube-0001.npy             slice "lidar": the range image
-    <target>/data/cube-0001.pcd             slice "pcd": its returns as a point cloud, for the App
+    <target>/data/rgb/cube-0001.png         slice "rgb", the default
+    <target>/data/lidar/cube-0001.npy       slice "lidar": the range image
+    <target>/data/pcd/cube-0001.pcd         slice "pcd": its returns as a point cloud, for the App
 
 Every sample carries ``label`` (cube or sphere), ``scene`` (the index that a cube shares with its sphere) and its split
 as a tag. The tag stands on all three slices, so that ``match_tags("test")`` holds whichever slice is looked at.
@@ -47,7 +47,8 @@ def export_grouped(raw: Path, pairs: Sequence[Pair], target: Path) -> None:
     """
     building = target.with_name(target.name + ".tmp")
     shutil.rmtree(building, ignore_errors=True)
-    (building / "data").mkdir(parents=True)
+    for name in SLICES:  # a folder each: the Hugging Face Hub takes 10,000 files in one
+        (building / "data" / name).mkdir(parents=True)
     try:
         _export(connect(), raw, pairs, building.resolve())
         _make_deterministic(building)
@@ -93,7 +94,7 @@ def _export(fo: ModuleType, raw: Path, pairs: Sequence[Pair], folder: Path) -> N
 
 def _copy_media(raw: Path, pair: Pair, directions: np.ndarray, folder: Path) -> dict[str, Path]:
     """Put the media of one object into ``folder``; returns the path of each slice."""
-    paths = {name: folder / f"{pair.label}-{pair.index:04d}{suffix}" for name, suffix in SLICES.items()}
+    paths = {name: folder / name / f"{pair.label}-{pair.index:04d}{suffix}" for name, suffix in SLICES.items()}
     _read(shutil.copyfile, rgb_path(raw, pair), paths["rgb"])
     _read(shutil.copyfile, lidar_path(raw, pair), paths["lidar"])
     range_image = _read(np.load, lidar_path(raw, pair), allow_pickle=False)
