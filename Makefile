@@ -57,8 +57,8 @@ plots: $(READY)  ## all plots on one page, dvc_plots/index.html; make plots REVS
 publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATASET=user/name [MODELS=user/name]
 	@PYTHONPATH=src python -m cilp.publish $(DATASET) $(if $(MODELS),--models $(MODELS))
 
-test: $(READY)  ## run the tests
-	python -m pytest
+test: $(READY)  ## run the tests, two files at a time
+	python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)  ## check style and formatting
 	ruff check .
