@@ -13,7 +13,7 @@ QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S 'seeds=[51]' \
 	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quick report test lint format readme lock clean
+.PHONY: help setup repro quick report plots publish test lint format readme lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -51,8 +51,14 @@ BASE ?= main
 report: $(READY)  ## what the branch does to the results, as committed: make report BASE=main
 	@PYTHONPATH=src python -m cilp.report.pull_request --base "$(BASE)" $(if $(IMAGES),--images "$(IMAGES)")
 
-test: $(READY)  ## run the tests
-	python -m pytest
+plots: $(READY)  ## all plots on one page, dvc_plots/index.html; make plots REVS=main compares
+	@PYTHONPATH=src python -m cilp.report.page $(REVS)
+
+publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATASET=user/name [MODELS=user/name]
+	@PYTHONPATH=src python -m cilp.publish $(DATASET) $(if $(MODELS),--models $(MODELS))
+
+test: $(READY)  ## run the tests, two files at a time
+	python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

@@ -1,4 +1,4 @@
-"""Lay the data out as images and range images of cubes and spheres: rendered here, or taken from an existing tree.
+"""Lay the data out as images and range images of cubes and spheres: rendered here, or taken from where they are.
 
     PYTHONPATH=src python stages/acquire.py
 
@@ -7,45 +7,69 @@ Writes ``data/raw/`` with its ``manifest.csv``, whole or not at all.
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cilp import params
 from cilp.console import cli
 from cilp.errors import UserError
+from cilp.raw import hub, kaggle
 from cilp.raw.folder import FolderParams, import_tree
-from cilp.raw.layout import write_manifest
+from cilp.raw.layout import Pair, write_manifest
 from cilp.raw.simulate import MOST_SCENES, simulate
 from cilp.simulation.scenes import SimulateParams
 
-SOURCES = ("simulate", "folder")
 TARGET = Path("data/raw")
+Fill = Callable[[Path], list[Pair]]
+"""Writes pairs in the raw layout into an empty folder."""
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    source = params.choice(settings, "data.source", SOURCES)
+    source = params.choice(settings, "data.source", tuple(SOURCES))
     # only for an early word: `subset` checks the same when it draws
     asked = sum(params.whole(settings, key, 1, MOST_SCENES) for key in ("data.subset", "data.test"))
-
-    if source == "simulate":
-        scenes = params.whole(settings, "data.scenes", 1, MOST_SCENES)
-        if scenes < asked:
-            raise UserError(
-                f"data.scenes is {scenes}, but data.subset and data.test ask for {asked}; raise it or lower them."
-            )
-        simulation = params.section(settings, "data.simulate", SimulateParams)
-    else:
-        tree = params.section(settings, "data.folder", FolderParams).source()
+    fill = SOURCES[source](settings, asked)
 
     building = TARGET.with_name(f".{TARGET.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    pairs = simulate(building, scenes, simulation) if source == "simulate" else import_tree(tree, building, asked)[0]
+    pairs = fill(building)
     write_manifest(building, pairs)
     shutil.rmtree(TARGET, ignore_errors=True)
     building.rename(TARGET)
     print(f"{TARGET}: {len(pairs):,} pairs of image and range image from {source}")
+
+
+def from_simulator(settings: dict[str, Any], asked: int) -> Fill:
+    scenes = params.whole(settings, "data.scenes", 1, MOST_SCENES)
+    if scenes < asked:
+        raise UserError(
+            f"data.scenes is {scenes}, but data.subset and data.test ask for {asked}; raise it or lower them."
+        )
+    simulation = params.section(settings, "data.simulate", SimulateParams)
+    return lambda root: simulate(root, scenes, simulation)
+
+
+def from_folder(settings: dict[str, Any], asked: int) -> Fill:
+    tree = params.section(settings, "data.folder", FolderParams).source()
+    return lambda root: import_tree(tree, root, asked)[0]
+
+
+def from_kaggle(settings: dict[str, Any], asked: int) -> Fill:
+    tree = kaggle.fetch(params.section(settings, "data.kaggle", kaggle.KaggleParams))
+    return lambda root: import_tree(tree, root, asked)[0]
+
+
+def from_hub(settings: dict[str, Any], asked: int) -> Fill:
+    wanted = params.section(settings, "data.hub", hub.HubParams)
+    folder, commit = hub.fetch(wanted)
+    return lambda root: hub.import_export(folder, root, wanted, commit)[0]
+
+
+SOURCES = {"simulate": from_simulator, "folder": from_folder, "kaggle": from_kaggle, "hub": from_hub}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from pathlib import Path
 from cilp import params
 from cilp.atomic import write_text
 from cilp.console import cli
-from cilp.report.cilp import ablation_markdown, draw_pretraining, read_ablation, read_results, results_markdown
+from cilp.report.cilp import ablation_markdown, read_ablation, read_results, results_markdown
+from cilp.report.pretraining import draw_pretraining
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cilp.console import cli
 from cilp.packed import save
 from cilp.packing import pack
-from cilp.subset.export import read_export
+from cilp.raw.exported import read_export
 
 TARGET = Path("data/packed.pt")
 

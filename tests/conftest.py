@@ -8,6 +8,8 @@ from pathlib import Path
 _settings = Path(tempfile.mkdtemp(prefix="settings-"))
 for name in [name for name in os.environ if name.startswith(("FIFTYONE_", "WANDB_", "DVC_"))]:
     del os.environ[name]
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # the others work at the same time
 os.environ |= {
     "DVC_NO_ANALYTICS": "1",
     "FIFTYONE_DO_NOT_TRACK": "1",

@@ -6,14 +6,8 @@ import pytest
 
 from cilp.errors import UserError
 from cilp.report import similarity
-from cilp.report.cilp import (
-    MODELS,
-    ablation_markdown,
-    draw_pretraining,
-    read_ablation,
-    read_results,
-    results_markdown,
-)
+from cilp.report.cilp import MODELS, ablation_markdown, read_ablation, read_results, results_markdown
+from cilp.report.pretraining import draw_pretraining
 
 COST = {"device": "a CPU", "torch": "2", "python": "3", "train_seconds": 600.4, "samples_per_second": 200.2}
 

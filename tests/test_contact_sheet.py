@@ -1,7 +1,7 @@
 import numpy as np
 
-from cilp.report.contact_sheet import View, as_the_camera_sees_it, draw_contact_sheet
-from cilp.sensors import lidar_angles, ray_directions
+from cilp.report.contact_sheet import View, as_the_camera_sees_it, draw_contact_sheet, from_the_side
+from cilp.sensors import lidar_angles, point_cloud, ray_directions
 
 
 def test_the_range_image_is_turned_as_the_camera_sees_it():
@@ -12,13 +12,23 @@ def test_the_range_image_is_turned_as_the_camera_sees_it():
     assert (np.diff(turned[..., 2], axis=0) < 0).all()
 
 
+def test_point_clouds_are_turned_and_not_bent():
+    points = np.random.default_rng(0).normal([1, 25, -2], 1.5, (50, 3))
+    seen = from_the_side(points)
+    between = [np.linalg.norm(cloud[:, None] - cloud[None], axis=2) for cloud in (points, seen)]
+    np.testing.assert_allclose(*between, atol=1e-9)
+    upright = from_the_side(np.array([[0.0, 25.0, -1.0], [0.0, 25.0, 1.0]]))
+    assert upright[1, 1] > upright[0, 1] and upright[1, 0] == upright[0, 0]
+
+
 def test_the_sheet_repeats_byte_for_byte_and_shows_what_it_is_given(tmp_path):
     rng = np.random.default_rng(0)
 
     def view(title):
         ranges = np.full((64, 64), 50, dtype=np.float32)
         ranges[20:30, 20:30] = rng.uniform(20, 30, (10, 10))
-        return View(title, rng.integers(0, 256, (64, 64, 4), dtype=np.uint8), ranges)
+        points = point_cloud(ranges, ray_directions(lidar_angles(), lidar_angles()))
+        return View(title, rng.integers(0, 256, (64, 64, 4), dtype=np.uint8), ranges, points)
 
     columns = [[view("cube 1"), view("sphere 1")], [view("cube 2"), view("sphere 2")]]
     for name, sheet in (("a", columns), ("b", columns), ("c", columns[::-1])):

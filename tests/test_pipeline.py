@@ -227,13 +227,50 @@ def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
     assert {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS} == before
 
 
+def test_a_grid_is_queued_compared_and_the_best_applied(project):
+    only = "train_fusion@late-strided"
+    run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", only)
+    run(project, "dvc", "queue", "start")
+    deadline = time.monotonic() + 200
+    while re.search("Queued|Running", run(project, "dvc", "queue", "status")):
+        assert time.monotonic() < deadline, run(project, "dvc", "queue", "status")
+        time.sleep(1)
+    columns = ("--keep", "fusion.late.lr|late-strided.json:test_accuracy", "--drop", ".*")
+    table = run(project, "dvc", "exp", "show", "--md", *columns, "--sort-by", "fusion.late.lr")
+    rows = [row for row in table.splitlines() if "branch" in row]
+    assert ["0.0001" in row for row in rows] == [True, False]
+    assert "0.0005" in rows[1]
+    name = re.search(r"[\w]+-[\w]+", rows[0])[0]
+    run(project, "dvc", "exp", "apply", name)
+    assert yaml.safe_load((project / "params.yaml").read_text())["fusion"]["late"]["lr"] == 0.0001
+    run(project, "git", "checkout", "--quiet", "--", ".")
+    run(project, "dvc", "checkout", "--quiet")
+    run(project, "dvc", "exp", "remove", "--all")
+
+
+def test_all_plots_stand_on_one_page_that_needs_no_network(project):
+    run(project, sys.executable, "-m", "cilp.report.page")
+    page = (project / "dvc_plots/index.html").read_text()
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", page)
+    for title in ("Training loss", "Validation loss", "Validation accuracy"):
+        assert f'"text": "{title}"' in page
+    assert all(f'"{variant}.csv"' in page for variant in VARIANTS)
+
+
 def test_restyling_a_table_or_plot_retrains_nothing(project):
-    tables = {"compare_fusion", "ablate_strided", "compare_cilp"}
-    for name, affected in (("similarity", {"plot_similarity", "compare_cilp"}), ("tables", tables), ("curves", tables)):
+    tables = {"compare_fusion", "ablate_strided"}
+    restyled = {
+        "similarity": {"plot_similarity", "compare_cilp"},
+        "curves": {"compare_fusion"},
+        "pretraining": {"compare_cilp"},
+        "tables": tables,
+    }
+    for name, affected in restyled.items():
         path = project / f"src/cilp/report/{name}.py"
         before = path.read_text()
         path.write_text(before + "\n# another style\n")
-        assert set(stages_run(run(project, "dvc", "repro", "--dry"))) <= affected
+        ran = set(stages_run(run(project, "dvc", "repro", "--dry")))
+        assert ran and ran <= affected, name
         path.write_text(before)
     path = project / "src/cilp/report/tables.py"
     path.write_text(path.read_text() + "\n# another style\n")
@@ -299,7 +336,11 @@ def test_tables_show_the_declared_variants_whatever_else_lies_there(sandbox):
 @pytest.mark.parametrize(
     ("stage", "change", "message"),
     [
-        ("acquire", {"data": {"source": "kagle"}}, "data.source is 'kagle'; legal values: simulate, folder."),
+        (
+            "acquire",
+            {"data": {"source": "kagle"}},
+            "data.source is 'kagle'; legal values: simulate, folder, kaggle, hub.",
+        ),
         ("acquire", {"data": {"scenes": 15}}, "data.scenes is 15, but data.subset and data.test ask for 16"),
         ("acquire", {"data": {"simulate": {"seed": "x"}}}, "data.simulate.seed must be of type int; got 'x'."),
         ("subset", {"data": {"test": 9}}, "data.test"),

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from cilp.errors import UserError
+from cilp.raw.exported import read_export
 from cilp.raw.layout import (
     CLASSES,
     SPLITS,
@@ -31,17 +32,23 @@ from cilp.raw.layout import (
 from cilp.sensors import MAX_RANGE, lidar_angles, point_cloud, ray_directions
 from cilp.subset import grouped
 from cilp.subset.database import connect
-from cilp.subset.export import read_export
-from cilp.subset.splits import draw_splits
+from cilp.subset.splits import cut_scenes, draw_splits
 
 REPOSITORY = Path(__file__).parents[1]
 SIZES = {"subset": 5, "test": 3, "valid_fraction": 0.4, "seed": 51}
-PARAMS = "data: {source: folder, subset: 5, test: 3, valid_fraction: 0.4, split_seed: 51}\n"
+PARAMS = "data: {source: folder, subset: 5, test: 3, valid_fraction: 0.4, splits: given, split_seed: 51}\n"
 LONELY = 3  # the scene without a sphere
 
 
 def twins(scenes, split=""):
     return [Pair(scene, label, split) for scene in scenes for label in CLASSES]
+
+
+def by_scene(pairs):
+    """The split of every scene, of which both objects must be there and share it."""
+    splits = {pair.index: pair.split for pair in pairs}
+    assert pairs == [Pair(scene, label, split) for scene, split in splits.items() for label in CLASSES]
+    return splits
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +72,19 @@ def raw(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def scenes(raw):
+def drawn(raw):
     return draw_splits(read_manifest(raw / "manifest.csv"), **SIZES)
 
 
 @pytest.fixture(scope="module")
-def exported(raw, scenes, tmp_path_factory):
+def scenes(drawn):
+    return by_scene(drawn)
+
+
+@pytest.fixture(scope="module")
+def exported(raw, drawn, tmp_path_factory):
     target = tmp_path_factory.mktemp("exported") / "subset"
-    grouped.export_grouped(raw, scenes, target)
+    grouped.export_grouped(raw, drawn, target)
     return target
 
 
@@ -97,7 +109,7 @@ def tree(root):
 
 
 def test_splits_have_the_sizes_asked_for_and_do_not_overlap():
-    splits = draw_splits(twins(range(50)), subset=30, test=10, valid_fraction=0.2, seed=51)
+    splits = by_scene(draw_splits(twins(range(50)), subset=30, test=10, valid_fraction=0.2, seed=51))
     assert Counter(splits.values()) == {"train": 24, "val": 6, "test": 10}
     assert list(splits) == sorted(splits) and set(splits) < set(range(50))
 
@@ -112,20 +124,43 @@ def test_splits_depend_on_the_seed_and_not_on_the_order_of_pairs():
 
 def test_only_scenes_with_both_classes_are_drawn():
     lonely = [Pair(scene, CLASSES[scene % 2]) for scene in range(100, 120)]
-    splits = draw_splits(lonely + twins(range(8)), **SIZES)
+    splits = by_scene(draw_splits(lonely + twins(range(8)), **SIZES))
     assert set(splits) == set(range(8))
 
 
 def test_given_splits_are_honoured_whatever_the_sizes_say():
     pairs = twins(range(4), "train") + twins([4, 5], "val") + twins([6], "test") + twins([7, 8])
-    assert Counter(draw_splits(pairs, **SIZES).values()) == {"train": 4, "val": 2, "test": 1}
+    given = draw_splits(pairs, **SIZES)
+    assert by_scene(given) == dict(zip(range(7), ["train"] * 4 + ["val"] * 2 + ["test"], strict=True))
+    assert not cut_scenes(given)
     one_sided = [Pair(0, "cube", "train"), Pair(0, "sphere"), *twins([1], "val"), *twins([2], "test")]
-    assert draw_splits(one_sided, **SIZES) == {0: "train", 1: "val", 2: "test"}
+    assert by_scene(draw_splits(one_sided, **SIZES)) == {0: "train", 1: "val", 2: "test"}
+
+
+def test_given_splits_may_part_a_cube_from_its_sphere_which_is_told():
+    cut = [Pair(7, "cube", "train"), Pair(7, "sphere", "val")]
+    pairs = [*twins(range(4), "train"), *twins([5], "test"), *cut]
+    assert draw_splits(pairs[::-1], **SIZES) == sorted(pairs)
+    assert cut_scenes(draw_splits(pairs, **SIZES)) == [7]
+
+
+def test_given_splits_can_be_drawn_anew():
+    pairs = [Pair(scene, label, ("train", "val")[label == "cube"]) for scene in range(8) for label in CLASSES]
+    assert draw_splits(pairs, **SIZES, splits="drawn") == draw_splits(twins(range(8)), **SIZES)
+
+
+def test_a_test_split_is_taken_out_of_training_where_every_scene_is_in_a_split():
+    cut = [Pair(7, "cube", "train"), Pair(7, "sphere", "val")]
+    splits = draw_splits([*twins(range(6), "train"), *cut], **SIZES)
+    held_out = {pair.index for pair in splits if pair.split == "test"}
+    assert len(held_out) == SIZES["test"] and held_out < set(range(6))  # never one whose twin was seen in training
+    assert [pair for pair in splits if pair.index == 7] == cut
+    assert Counter(pair.split for pair in splits) == {"train": 2 * 3 + 1, "val": 1, "test": 2 * 3}
 
 
 def test_a_missing_test_split_is_drawn_from_scenes_in_no_split():
     pairs = twins(range(4), "train") + twins([4, 5], "val") + twins(range(6, 16))
-    splits = draw_splits(pairs, **SIZES)
+    splits = by_scene(draw_splits(pairs, **SIZES))
     held_out = {scene for scene, split in splits.items() if split == "test"}
     assert len(held_out) == SIZES["test"] and held_out < set(range(6, 16))
     assert {scene: split for scene, split in splits.items() if split != "test"} == {
@@ -142,8 +177,7 @@ def test_a_missing_test_split_is_drawn_from_scenes_in_no_split():
         (twins(range(50)), {"subset": 1}, "data.subset 1"),
         (twins(range(50)), {"test": 0}, "data.test must be at least 1"),
         (twins(range(50)), {"seed": -1}, "data.split_seed"),
-        ([Pair(7, "cube", "train"), Pair(7, "sphere", "val")], {}, "Scene 7 is cut in two"),
-        (twins(range(4), "train") + twins([4], "val") + twins([5, 6]), {}, "2 of its scenes"),
+        (twins(range(3), "train") + twins([4], "val") + twins([5, 6]), {}, "asks for 3 scenes where 3 train"),
         (twins(range(4), "train") + twins([5], "test"), {}, "leaves val empty"),
     ],
 )
@@ -185,7 +219,8 @@ def test_fiftyone_loads_groups_labels_tags_and_calibration(exported, scenes, raw
 
 def test_point_clouds_hold_the_returns_of_the_range_image(exported, raw):
     record = read_export(exported).records[0]
-    header, points = record.rgb_path.with_suffix(".pcd").read_bytes().split(b"DATA binary\n", 1)
+    path = exported / "data/pcd" / f"{record.rgb_path.stem}.pcd"
+    header, points = path.read_bytes().split(b"DATA binary\n", 1)
     folder = class_folder(raw, record.label)
     directions = ray_directions(np.load(folder / "azimuth.npy"), np.load(folder / "zenith.npy"))
     expected = point_cloud(np.load(record.lidar_path), directions)
@@ -215,7 +250,7 @@ def test_the_stage_repeats_the_export_byte_for_byte_and_leaves_no_other_trace(ra
     with tempfile.TemporaryDirectory() as temporary:
         lines = run_stage(project, TMPDIR=temporary)
         assert list(Path(temporary).glob("cilp-*")) == []
-    assert "8 scenes (train 3, val 2, test 3)" in lines[-1]
+    assert "16 objects (train 6, val 4, test 6)" in lines[-1]
     assert tree(project / "data" / "subset") == tree(exported)
     assert sorted(path.name for path in (project / "data").iterdir()) == ["raw", "subset"]
 
@@ -237,7 +272,7 @@ def test_a_configured_database_server_is_left_as_it_was(raw):
 
 
 @pytest.mark.parametrize("failure", [UserError, KeyboardInterrupt])
-def test_a_failed_export_leaves_nothing_behind(failure, raw, scenes, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_nothing_behind(failure, raw, drawn, tmp_path, monkeypatch):
     def fail(*_):
         raise failure
 
@@ -245,7 +280,7 @@ def test_a_failed_export_leaves_nothing_behind(failure, raw, scenes, tmp_path, m
     (tmp_path / "subset").mkdir()
     (tmp_path / "subset" / "earlier.txt").touch()
     with pytest.raises(failure):
-        grouped.export_grouped(raw, scenes, tmp_path / "subset")
+        grouped.export_grouped(raw, drawn, tmp_path / "subset")
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["subset", "subset/earlier.txt"]
     assert connect().list_datasets() == []
 
@@ -271,10 +306,10 @@ def test_fiftyones_server_is_its_own_and_dies_with_the_process_that_started_it(t
     assert not psutil.pid_exists(int(server))
 
 
-def test_files_missing_from_the_raw_data_are_named(raw, scenes, tmp_path):
-    scenes = dict.fromkeys([LONELY], "train")
+def test_files_missing_from_the_raw_data_are_named(raw, tmp_path):
+    lonely = twins([LONELY], "train")
     with pytest.raises(UserError, match=r"spheres/rgb/0003\.png cannot be read"):
-        grouped.export_grouped(raw, scenes, tmp_path / "subset")
+        grouped.export_grouped(raw, lonely, tmp_path / "subset")
 
 
 # --- reading the export
@@ -302,7 +337,7 @@ def test_reading_gives_back_what_was_exported(exported, scenes, raw):
 
 def test_reading_needs_no_fiftyone():
     script = (
-        "import sys; sys.modules['fiftyone'] = None; import cilp.subset.export, cilp.subset.splits, cilp.subset.grouped"
+        "import sys; sys.modules['fiftyone'] = None; import cilp.raw.exported, cilp.subset.splits, cilp.subset.grouped"
     )
     subprocess.run(
         [sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}

@@ -12,8 +12,8 @@ from cilp.console.progress import track
 from cilp.errors import UserError
 from cilp.packed import SPLITS, Packed
 from cilp.raw import layout
+from cilp.raw.exported import Export
 from cilp.raw.layout import CLASSES, Pair
-from cilp.subset.export import Export
 
 UNLABELLED = 255
 """Stands in place of the label of pairs that are packed without."""

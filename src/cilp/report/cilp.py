@@ -1,21 +1,12 @@
-"""What the CILP half reached, as Markdown tables and a picture of its pretraining."""
+"""What the CILP half reached, as Markdown tables."""
 
-import csv
 import json
-import statistics
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-from cilp.atomic import replacing
 from cilp.errors import UserError
 from cilp.report.provenance import SOURCES
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 MODELS = ("lidar", "cilp", "retrieval", "projector", "rgb2lidar")
 ROWS = (  # model, figure, key, decimals, what the reference study reported, its course's pass mark
@@ -34,11 +25,6 @@ ABLATION = {  # key: title, decimals
     "recall_at_5": ("recall@5", 3),
     "rgb2lidar_accuracy": ("RGB-to-LiDAR accuracy", 4),
     "training_pairs": ("pairs to train on", 0),
-}
-PANELS = {
-    "train_loss": "training loss (nats)",
-    "valid_twin_accuracy": "twin test, validation",
-    "valid_recall_at_1": "image-to-LiDAR recall@1, validation",
 }
 
 
@@ -106,32 +92,3 @@ def ablation_markdown(
         "pairs (drawn again and again from those there are), fewer than in the study. Small differences may be noise."
     )
     return "\n".join(["# What each part of the recipe is worth", "", *lines, "", note]) + "\n"
-
-
-def draw_pretraining(curves: Path, target: Path) -> None:
-    """Draw training loss, twin test and recall against steps into a PNG: each seed thin, their mean bold."""
-    by_seed: dict[str, list[dict[str, str]]] = defaultdict(list)
-    with open(curves, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            by_seed[row["seed"]].append(row)
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(12, 3.6), layout="constrained")
-    for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
-        lines = []
-        for rows in by_seed.values():
-            points = [(int(row["step"]), float(row[key])) for row in rows if row[key]]
-            if points:
-                axis.plot(*zip(*points, strict=True), color="#0072B2", alpha=0.35, linewidth=1, label="each seed")
-                lines.append(points)
-        if lines:
-            steps = [step for step, _ in lines[0]]
-            means = [statistics.fmean(points[i][1] for points in lines) for i in range(len(steps))]
-            axis.plot(steps, means, color="#0072B2", linewidth=2.2, label="mean")
-        axis.set(title=title, xlabel="step")
-        axis.grid(True, alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[1].axhline(0.5, color="0.4", linestyle=":", linewidth=1.2, label="chance")
-    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
-    plt.close(figure)

@@ -3,9 +3,9 @@
 ::
 
     <target>/metadata.json, samples.json    what FiftyOne loads with ``fo.Dataset.from_dir``
-    <target>/data/cube-0001.png             slice "rgb", the default
-    <target>/data/cube-0001.npy             slice "lidar": the range image
-    <target>/data/cube-0001.pcd             slice "pcd": its returns as a point cloud, for the App
+    <target>/data/rgb/cube-0001.png         slice "rgb", the default
+    <target>/data/lidar/cube-0001.npy       slice "lidar": the range image
+    <target>/data/pcd/cube-0001.pcd         slice "pcd": its returns as a point cloud, for the App
 
 Every sample carries ``label`` (cube or sphere), ``scene`` (the index that a cube shares with its sphere) and its split
 as a tag. The tag stands on all three slices, so that ``match_tags("test")`` holds whichever slice is looked at.
@@ -17,7 +17,7 @@ replaced, so that equal data are exported as equal bytes.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,8 +36,8 @@ DATASET_NAME = "multimodal-shapes"
 EPOCH = {"$date": "1970-01-01T00:00:00Z"}
 
 
-def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
-    """Write the cubes and spheres of ``scenes`` (index to split) from the raw layout at ``raw`` to ``target``.
+def export_grouped(raw: Path, pairs: Sequence[Pair], target: Path) -> None:
+    """Write ``pairs``, each with its split, from the raw layout at ``raw`` to ``target``.
 
     ``target`` is replaced as a whole at the end, and left alone when the export fails. FiftyOne works on a
     throwaway database, so the datasets that the user keeps are not touched.
@@ -47,9 +47,10 @@ def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
     """
     building = target.with_name(target.name + ".tmp")
     shutil.rmtree(building, ignore_errors=True)
-    (building / "data").mkdir(parents=True)
+    for name in SLICES:  # a folder each: the Hugging Face Hub takes 10,000 files in one
+        (building / "data" / name).mkdir(parents=True)
     try:
-        _export(connect(), raw, scenes, building.resolve())
+        _export(connect(), raw, pairs, building.resolve())
         _make_deterministic(building)
         shutil.rmtree(target, ignore_errors=True)
         building.rename(target)
@@ -57,8 +58,7 @@ def export_grouped(raw: Path, scenes: dict[int, str], target: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _export(fo: ModuleType, raw: Path, scenes: dict[int, str], folder: Path) -> None:
-    pairs = [Pair(index, label, split) for index, split in sorted(scenes.items()) for label in CLASSES]
+def _export(fo: ModuleType, raw: Path, pairs: Sequence[Pair], folder: Path) -> None:
     calibration = {label: _read(read_calibration, raw, label) for label in CLASSES}
     directions = {label: ray_directions(*angles) for label, angles in calibration.items()}
 
@@ -94,7 +94,7 @@ def _export(fo: ModuleType, raw: Path, scenes: dict[int, str], folder: Path) -> 
 
 def _copy_media(raw: Path, pair: Pair, directions: np.ndarray, folder: Path) -> dict[str, Path]:
     """Put the media of one object into ``folder``; returns the path of each slice."""
-    paths = {name: folder / f"{pair.label}-{pair.index:04d}{suffix}" for name, suffix in SLICES.items()}
+    paths = {name: folder / name / f"{pair.label}-{pair.index:04d}{suffix}" for name, suffix in SLICES.items()}
     _read(shutil.copyfile, rgb_path(raw, pair), paths["rgb"])
     _read(shutil.copyfile, lidar_path(raw, pair), paths["lidar"])
     range_image = _read(np.load, lidar_path(raw, pair), allow_pickle=False)

@@ -38,12 +38,13 @@ class Export:
     calibration: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def read_export(target: Path) -> Export:
+def read_export(target: Path, need_splits: bool = True) -> Export:
     """Read ``samples.json`` and ``metadata.json`` of an export.
 
     Groups need the slices ``rgb`` and ``lidar``; others are passed over. Label, split tag and ``scene`` are read off
     the rgb sample. Where the field ``scene`` is missing, the scene is the number that the image's name starts with
     (``0053-2.png``), or where those are missing too or not unique within a class, the group's position in its class.
+    Without ``need_splits``, objects may lack the split tag; their split is then "".
 
     Raises:
         UserError: a file or key is missing, or a value is not a legal one; the message names the file.
@@ -51,13 +52,14 @@ def read_export(target: Path) -> Export:
     target = Path(target)
     metadata, samples = _load(target / "metadata.json"), _load(target / "samples.json")
     calibration = _calibration(metadata, target / "metadata.json")
-    objects = [_Object.parse(group, target) for group in _groups(samples, target / "samples.json")]
+    objects = [_Object.parse(group, target, need_splits) for group in _groups(samples, target / "samples.json")]
     scenes = _scenes(objects, target / "samples.json")
     records = [
         Record(scene, found.label, found.split, found.rgb_path, found.lidar_path)
         for scene, found in zip(scenes, objects, strict=True)
     ]
-    records.sort(key=lambda record: (SPLITS.index(record.split), record.scene, CLASSES.index(record.label)))
+    order = {split: number for number, split in enumerate([*SPLITS, ""])}
+    records.sort(key=lambda record: (order[record.split], record.scene, CLASSES.index(record.label)))
     return Export(records, calibration)
 
 
@@ -72,7 +74,7 @@ class _Object:
     lidar_path: Path
 
     @classmethod
-    def parse(cls, group: dict[str, dict[str, Any]], target: Path) -> "_Object":
+    def parse(cls, group: dict[str, dict[str, Any]], target: Path, need_split: bool) -> "_Object":
         source = target / "samples.json"
         rgb = group["rgb"]
         name = rgb.get("filepath")
@@ -81,14 +83,14 @@ class _Object:
         if label not in CLASSES:
             raise UserError(f"{source}: {name} has the label {label!r}; label it one of {', '.join(CLASSES)}.")
         splits = [tag for tag in rgb.get("tags") or [] if tag in SPLITS]
-        if len(splits) != 1:
+        if len(splits) > 1 or (need_split and not splits):
             raise UserError(
                 f"{source}: {name} has the split tags {splits}; tag it with exactly one of {', '.join(SPLITS)}."
             )
         scene = rgb.get("scene")
         if not (scene is None or (isinstance(scene, int) and scene >= 0)):
             raise UserError(f"{source}: {name} has the scene {scene!r}; a scene is a whole number from 0.")
-        return cls(scene, label, splits[0], paths["rgb"], paths["lidar"])
+        return cls(scene, label, "".join(splits), paths["rgb"], paths["lidar"])
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Push the subset, and the trained models if asked, to the Hugging Face Hub.
+
+    PYTHONPATH=src python -m cilp.publish USER/DATASET [--models USER/MODELS] [--private]
+
+The dataset can be loaded with FiftyOne (``load_from_hub``) and by ``data.source: hub``. Needs ``HF_TOKEN`` with the
+right to write, or ``hf auth login``.
+"""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+from cilp import params
+from cilp.console import cli
+from cilp.errors import UserError
+from cilp.raw.exported import Export, read_export
+from cilp.raw.layout import CLASSES, SPLITS
+
+SUBSET, MODELS, METRICS = Path("data/subset"), Path("models"), Path("metrics")
+ORIGINS = {
+    "simulate": "rendered by this project's simulator: **simulated data**",
+    "folder": "taken from a folder of the publisher's own",
+    "kaggle": "taken from Kaggle, `{}`",
+    "hub": "taken from the Hub, `{}`",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", help="repository for the subset, as user/name; made if missing")
+    parser.add_argument("--models", help="repository for the trained models, as user/name; made if missing")
+    parser.add_argument("--private", action="store_true", help="make new repositories private")
+    arguments = parser.parse_args()
+    settings = params.load()
+    card = dataset_card(read_export(SUBSET), settings)
+    push(arguments.dataset, "dataset", SUBSET, {"README.md": card, "fiftyone.yml": FIFTYONE}, arguments.private)
+    if arguments.models:
+        if not any(MODELS.rglob("*.pt")):
+            raise UserError(f"{MODELS} holds no models; train them with `dvc repro`, or fetch them with `dvc pull`.")
+        push(arguments.models, "model", MODELS, {"README.md": model_card(arguments.dataset)}, arguments.private)
+
+
+FIFTYONE = yaml.safe_dump({"name": "multimodal-shapes", "format": "FiftyOneDataset", "tags": ["group", "image"]})
+"""What FiftyOne's ``load_from_hub`` looks for."""
+
+
+def dataset_card(export: Export, settings: dict) -> str:
+    """What the dataset holds and where it comes from, as Markdown with the Hub's metadata."""
+    counts = Counter((record.split, record.label) for record in export.records)
+    rows = [f"| {split} | {' | '.join(f'{counts[split, label]:,}' for label in CLASSES)} |" for split in SPLITS]
+    source = params.choice(settings, "data.source", tuple(ORIGINS))
+    section = settings["data"].get(source) or {}
+    origin = ORIGINS[source].format(section.get("repo") or section.get("dataset"))
+    metadata = {
+        "pretty_name": "Cubes and spheres, seen by a camera and a LiDAR",
+        "tags": ["fiftyone", "group", "image", "point-cloud"],
+        "task_categories": ["image-classification"],
+        "size_categories": ["1K<n<10K"],
+    }
+    return f"""---
+{yaml.safe_dump(metadata, sort_keys=False)}---
+
+# Cubes and spheres, seen by a camera and a LiDAR
+
+A grouped FiftyOne dataset, {origin}. Each group is one object: slice `rgb` is its 64x64 RGBA picture, `lidar` its 64x64
+range image (float32 metres, rows = azimuth, columns = zenith, 50 m where nothing was hit), `pcd` the returns as a point
+cloud. `label` is cube or sphere; cube and sphere of the same `scene` share place, colour and light. Samples are tagged
+with their split. The angles of the LiDAR, in radians, are `azimuth_cubes`, `zenith_cubes`, `azimuth_spheres` and
+`zenith_spheres` in `dataset.info`.
+
+| split | cubes | spheres |
+| --- | --- | --- |
+{chr(10).join(rows)}
+
+Params that made it:
+
+```yaml
+{yaml.safe_dump({"data": settings["data"]}, sort_keys=False)}```
+"""
+
+
+def model_card(dataset: str) -> str:
+    """What the models are and what they reach, as Markdown with the Hub's metadata."""
+    accuracies = []
+    for path in sorted(METRICS.rglob("*.json")):
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        if "test_accuracy" in figures:
+            spread = f" ± {figures['test_accuracy_std']:.4f}" if "test_accuracy_std" in figures else ""
+            name = path.relative_to(METRICS).with_suffix("").as_posix()
+            accuracies.append(f"| {name} | {figures['test_accuracy']:.4f}{spread} | {figures.get('seeds', 1)} |")
+    metadata = yaml.safe_dump({"datasets": [dataset], "library_name": "pytorch", "tags": ["sensor-fusion", "lidar"]})
+    return f"""---
+{metadata}---
+
+# Cube or sphere, from an image and a LiDAR
+
+Checkpoints by model and seed: weights, the model's name and arguments, and the params that trained it, to be loaded
+with `torch.load(path, weights_only=True)`. Test accuracy on the held-out scenes of `{dataset}`, mean and spread over
+seeds:
+
+| model | test accuracy | seeds |
+| --- | --- | --- |
+{chr(10).join(accuracies)}
+"""
+
+
+def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: bool) -> None:
+    """Upload ``texts`` (path in the repository to content) and the files of ``folder``; make the repository if missing.
+
+    Raises:
+        UserError: no token, no right to write, or no network.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, errors, get_token
+
+    if get_token() is None:
+        raise UserError("Publishing needs a token; set HF_TOKEN, or run `hf auth login`.")
+    api = HfApi()
+    try:
+        address = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
+        operations = [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
+        api.create_commit(repo, operations, repo_type=kind, commit_message="Describe the files")
+        api.upload_folder(
+            repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=[".gitignore"], delete_patterns=["data/*"]
+        )
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        cure = "set HF_TOKEN to a token that may write there" if status in (401, 403, 404) else "try again later"
+        raise UserError(f"The Hub refuses to write {repo} (status {status}); {cure}.") from None
+    except (OSError, errors.HFValidationError) as error:
+        reason = type(error).__name__
+        raise UserError(f"{repo} could not be pushed to the Hub ({reason}); check name and network.") from None
+    print(f"{address}: pushed {folder}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
