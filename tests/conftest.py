@@ -18,5 +18,10 @@ os.environ |= {
 }
 
 
+def pytest_collection_modifyitems(items: list) -> None:
+    """The longest file first, so that the others are done beside it."""
+    items.sort(key=lambda item: "test_pipeline" not in item.nodeid)
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_settings, ignore_errors=True)

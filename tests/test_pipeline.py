@@ -1,7 +1,6 @@
 """The whole pipeline through DVC in a temporary clone, made tiny by params: few scenes, one epoch, two fusions."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from clone import ENVIRONMENT, clone, commit, run, set_params
 
 from cilp.packing import UNLABELLED
 
-ROOT = Path(__file__).parents[1]
 FUSIONS, DOWNSAMPLINGS, SEEDS = ("late", "hadamard"), ("maxpool", "strided"), (51, 52)
 VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
 TINY = {
@@ -49,70 +48,14 @@ TINY = {
 pytestmark = pytest.mark.timeout(420)
 
 
-def merge(base, change):
-    """``change`` put into ``base``; None removes a key."""
-    for key, value in change.items():
-        if value is None:
-            del base[key]
-        else:
-            base[key] = merge(base[key], value) if isinstance(value, dict) else value
-    return base
-
-
-def set_params(project, change):
-    path = project / "params.yaml"
-    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), change), sort_keys=False))
-
-
-def run(project, *command, code=0, **environment):
-    """Run a command in ``project`` and return what it printed; fail with that when its exit code is another."""
-    done = subprocess.run(
-        command,
-        cwd=project,
-        env={**ENVIRONMENT, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == code, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
-
-
-def commit(project, message):
-    run(project, "git", "add", "--all")
-    run(project, "git", "commit", "--quiet", "--message", message)
-
-
 def stages_run(output):
     return re.findall(r"Running stage '([^']+)'", output)
-
-
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "PYTHONPATH": "src",
-    "NETRC": os.devnull,
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_SYSTEM": os.devnull,
-    **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-}
-"""This machine's environment, without what a user may have configured for git and W&B."""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A clone of the working tree in which ``dvc repro`` has run once, everything committed."""
-    project = tmp_path_factory.mktemp("clone")
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (project / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, project / name)
-    run(project, "git", "init", "--quiet")
-    set_params(project, TINY)
-    commit(project, "tiny")
+    project = clone(tmp_path_factory.mktemp("clone"), TINY)
     run(project, "dvc", "repro")
     commit(project, "results")
     return project
@@ -209,7 +152,8 @@ def test_a_second_repro_runs_nothing(project):
 
 def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
     before = {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS}
-    output = run(project, "dvc", "exp", "run", "--name", "slow", "--set-param", "fusion.hadamard.lr=0.0005")
+    lr = "fusion.hadamard.lr=0.0005"
+    output = run(project, "dvc", "exp", "run", "--name", "slow", "--set-param", lr, WANDB_MODE="disabled")
     hadamard = {"train_fusion@hadamard-maxpool", "train_fusion@hadamard-strided"}
     assert set(stages_run(output)) == {*hadamard, "compare_fusion", "ablate_strided"}
     changed = {name for name in VARIANTS if (project / f"metrics/fusion/{name}.json").read_bytes() != before[name]}
@@ -228,24 +172,30 @@ def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
 
 
 def test_a_grid_is_queued_compared_and_the_best_applied(project):
-    only = "train_fusion@late-strided"
-    run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", only)
-    run(project, "dvc", "queue", "start")
+    run(project, "dvc", "exp", "remove", "--all-commits")  # of other tests
+    only = ("--single-item", "train_fusion@late-strided")
+    run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
+    run(project, "dvc", "queue", "start", WANDB_MODE="disabled")
     deadline = time.monotonic() + 200
     while re.search("Queued|Running", run(project, "dvc", "queue", "status")):
         assert time.monotonic() < deadline, run(project, "dvc", "queue", "status")
         time.sleep(1)
-    columns = ("--keep", "fusion.late.lr|late-strided.json:test_accuracy", "--drop", ".*")
-    table = run(project, "dvc", "exp", "show", "--md", *columns, "--sort-by", "fusion.late.lr")
-    rows = [row for row in table.splitlines() if "branch" in row]
-    assert ["0.0001" in row for row in rows] == [True, False]
-    assert "0.0005" in rows[1]
-    name = re.search(r"[\w]+-[\w]+", rows[0])[0]
-    run(project, "dvc", "exp", "apply", name)
+    table = run(project, "dvc", "exp", "show", "--only-changed", "--md").splitlines()
+    columns = [column.strip() for column in table[0].split("|")]
+    assert any("late" in column and column.endswith("lr") for column in columns)
+    assert not any("hadamard" in column or "seeds" in column for column in columns)  # what is the same is not shown
+    rates = {}
+    for row in table:
+        name = re.search(r"\[([\w-]+)\]", row)
+        if name:
+            rates[name[1]] = next(float(cell) for cell, column in zip(row.split("|"), columns, strict=True)
+                                  if column.endswith("lr"))  # fmt: skip
+    assert sorted(rates.values()) == [0.0001, 0.0005]
+    run(project, "dvc", "exp", "apply", min(rates, key=rates.get))
     assert yaml.safe_load((project / "params.yaml").read_text())["fusion"]["late"]["lr"] == 0.0001
     run(project, "git", "checkout", "--quiet", "--", ".")
     run(project, "dvc", "checkout", "--quiet")
-    run(project, "dvc", "exp", "remove", "--all")
+    run(project, "dvc", "exp", "remove", "--all-commits")
 
 
 def test_all_plots_stand_on_one_page_that_needs_no_network(project):
@@ -287,7 +237,7 @@ def test_forced_stages_repeat_themselves_byte_for_byte(project):
         return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
     before = outputs()
-    output = run(project, "dvc", "repro", "--force", "--single-item", *forced)
+    output = run(project, "dvc", "repro", "--force", "--single-item", *forced, WANDB_MODE="disabled")
     assert set(stages_run(output)) == set(forced)
     after = outputs()
     for cost in ("costs/fusion/hadamard-maxpool.json", "costs/cilp.json"):

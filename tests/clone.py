@@ -1,0 +1,70 @@
+"""A clone of the working tree, made tiny by params, in which commands run as on a machine of nobody's."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONPATH": "src",
+    "NETRC": os.devnull,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+}
+"""This machine's environment, without what a user may have configured for git and W&B."""
+
+
+def clone(project, params):
+    """Copy the working tree to ``project``, a folder that is there, change its params, and commit."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, project / name)
+    run(project, "git", "init", "--quiet")
+    set_params(project, params)
+    commit(project, "tiny")
+    return project
+
+
+def merge(base, change):
+    """``change`` put into ``base``; None removes a key."""
+    for key, value in change.items():
+        if value is None:
+            del base[key]
+        else:
+            base[key] = merge(base[key], value) if isinstance(value, dict) else value
+    return base
+
+
+def set_params(project, change):
+    path = project / "params.yaml"
+    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), change), sort_keys=False))
+
+
+def run(project, *command, code=0, **environment):
+    """Run a command in ``project`` and return what it printed; fail with that when its exit code is another."""
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == code, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def commit(project, message):
+    run(project, "git", "add", "--all")
+    run(project, "git", "commit", "--quiet", "--message", message)
