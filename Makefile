@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
-QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S 'seeds=[51]' \
+QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
 	-S cilp.steps=40 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
 	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
 

@@ -68,7 +68,7 @@ def main() -> None:
     )
     kept = {key: figures[key] for key in ("unscaled_loss", "twin_accuracy") if figures[key] is not None}
     kept |= {f"recall_at_{k}": figures[f"image_to_lidar_recall_at_{k}"] for k in (1, 5)}
-    kept["rgb2lidar_accuracy"] = classifier.history[classifier.best_epoch - 1].valid_accuracy
+    kept["rgb2lidar_accuracy"] = classifier.best.valid_accuracy
     kept |= {"training_pairs": len(train), "steps": protocol.steps, "batch_size": protocol.batch_size}
     write_json(Path(f"metrics/cilp_ablation/{name}.json"), kept)
 

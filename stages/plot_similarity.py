@@ -13,7 +13,7 @@ from cilp.console import cli
 from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.pairs import load_pairs
 from cilp.contrastive.pretraining import embed
-from cilp.contrastive.retrieval import retrieval
+from cilp.contrastive.retrieval import ceilings, retrieval
 from cilp.models.cilp import Cilp
 from cilp.report.similarity import FIRST_BATCH, draw_first_batch, draw_sorted
 from cilp.training.device import prepare_device
@@ -40,7 +40,7 @@ def main() -> None:
             batch = similarity[:FIRST_BATCH, :FIRST_BATCH]
             draw_first_batch(batch.numpy(), Path("plots/similarity_matrix.png"))
             draw_sorted(similarity.numpy(), label.numpy(), Path("plots/similarity_sorted.png"))
-    write_metrics(Path("metrics/retrieval.json"), metrics, pairs=len(valid))
+    write_metrics(Path("metrics/retrieval.json"), metrics, pairs=len(valid), **ceilings(valid.rgb))
     write_rows(Path("metrics/retrieval.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
 
 

@@ -19,6 +19,7 @@ from cilp.models.embedder import EmbedderParams
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.unfinished import UnfinishedRuns
 
 PACKED, UNLABELLED = Path("data/packed.pt"), Path("data/unlabelled.pt")
 
@@ -37,12 +38,13 @@ def main() -> None:
     train = load_training_pairs(data, pool, protocol.mirror, device)
     valid, test = (load_pairs([(data, data.rows(split))], device) for split in ("val", "test"))
     print(f"CILP: {len(seeds)} seeds, {len(train):,} pairs, on {machine['device']}")
+    runs = UnfinishedRuns(Path("unfinished/pretrain_cilp"), device, [PACKED, UNLABELLED], protocol, embedder)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
         config = {**asdict(protocol), **embedder.arguments(), "optimizer": "AdamW", "seed": seed}
         with tracking.start_run(settings, group="cilp", name=f"cilp-{seed}", config=config) as run:
-            done = pretrain(train, valid, protocol, embedder, seed, f"CILP seed {seed}", run.log_step)
+            done = pretrain(train, valid, protocol, embedder, seed, f"CILP seed {seed}", run.log_step, runs.of(seed))
             figures = {"valid": evaluate(done.model, valid), "test": evaluate(done.model, test)}
             metrics[seed] = {
                 f"{split}_{key}": value
@@ -64,6 +66,7 @@ def main() -> None:
     write_rows(Path("metrics/cilp.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
     write_rows(Path("plots/cilp.csv"), curves)
     write_cost(Path("costs/cilp.json"), costs, **machine, seeds=seeds, samples={"train": len(train)})
+    runs.clear()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from cilp.training.classifier import FusionParams, logits_of, score, train_class
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.unfinished import UnfinishedRuns
+
+PACKED = Path("data/packed.pt")
 
 
 def main() -> None:
@@ -35,22 +38,23 @@ def main() -> None:
     machine = describe(device)
     print(f"{name}: {len(seeds)} seeds on {machine['device']}")
 
-    data = packed.load(Path("data/packed.pt"))
+    data = packed.load(PACKED)
     train, valid, test = (load_split(data, split, device) for split in packed.SPLITS)
+    runs = UnfinishedRuns(Path(f"unfinished/train_fusion@{name}"), device, [PACKED], network, protocol)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
         config = {**vars(variant), **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="fusion", name=f"{name}-{seed}", config=config) as run:
             done = train_classifier(
-                lambda: fusion.build(**network), train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch
-            )
-            best = done.history[done.best_epoch - 1]
+                lambda: fusion.build(**network), train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch,
+                runs.of(seed),
+            )  # fmt: skip
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)
             metrics[seed] = {
-                "valid_loss": best.valid_loss,
-                "valid_accuracy": best.valid_accuracy,
+                "valid_loss": done.best.valid_loss,
+                "valid_accuracy": done.best.valid_accuracy,
                 "test_loss": test_loss,
                 "test_accuracy": test_accuracy,
             }
@@ -67,6 +71,7 @@ def main() -> None:
     write_rows(Path(f"plots/fusion/{name}.csv"), curves)
     samples = dict(zip(packed.SPLITS, map(len, (train, valid, test)), strict=True))
     write_cost(Path(f"costs/fusion/{name}.json"), costs, **machine, seeds=seeds, samples=samples)
+    runs.clear()
 
 
 if __name__ == "__main__":

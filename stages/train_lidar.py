@@ -20,6 +20,9 @@ from cilp.training.classifier import TrainingParams, logits_of, score, train_cla
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.unfinished import UnfinishedRuns
+
+PACKED = Path("data/packed.pt")
 
 
 def main() -> None:
@@ -32,9 +35,10 @@ def main() -> None:
     machine = describe(device)
     print(f"LiDAR classifier: {len(seeds)} seeds on {machine['device']}")
 
-    data = packed.load(Path("data/packed.pt"))
+    data = packed.load(PACKED)
     whole = [load_split(data, split, device) for split in packed.SPLITS]
     train, valid, test = map(LidarSplit.of, whole)
+    runs = UnfinishedRuns(Path("unfinished/train_lidar"), device, [PACKED], protocol, embedder)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
@@ -42,14 +46,13 @@ def main() -> None:
         with tracking.start_run(settings, group="lidar", name=f"lidar-{seed}", config=config) as run:
             done = train_classifier(
                 lambda: lidar.build(**embedder.arguments()), train, valid, protocol, seed, f"lidar seed {seed}",
-                run.log_epoch,
+                run.log_epoch, runs.of(seed),
             )  # fmt: skip
-            best = done.history[done.best_epoch - 1]
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)
             metrics[seed] = {
-                "valid_loss": best.valid_loss,
-                "valid_accuracy": best.valid_accuracy,
+                "valid_loss": done.best.valid_loss,
+                "valid_accuracy": done.best.valid_accuracy,
                 "test_loss": test_loss,
                 "test_accuracy": test_accuracy,
             }
@@ -65,6 +68,7 @@ def main() -> None:
     write_rows(Path("plots/lidar.csv"), curves)
     samples = dict(zip(packed.SPLITS, map(len, whole), strict=True))
     write_cost(Path("costs/lidar.json"), costs, **machine, seeds=seeds, samples=samples)
+    runs.clear()
 
 
 if __name__ == "__main__":

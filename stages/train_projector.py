@@ -43,11 +43,10 @@ def main() -> None:
         config = {**asdict(protocol), "optimizer": "AdamW", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="projector", name=f"projector-{seed}", config=config) as run:
             done = train_projector(train, valid, protocol, seed, f"projector seed {seed}", run.log_epoch)
-            best = done.history[done.best_epoch - 1]
             test_loss, test_cosine = score_projector(done.model, *test)
             metrics[seed] = {
-                "valid_loss": best.valid_loss,
-                "valid_cosine": best.valid_cosine,
+                "valid_loss": done.best.valid_loss,
+                "valid_cosine": done.best.valid_cosine,
                 "test_loss": test_loss,
                 "test_cosine": test_cosine,
             }

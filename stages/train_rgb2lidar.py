@@ -51,12 +51,11 @@ def main() -> None:
                 lambda given=(projector, lidar.head): projected_head(*given), train, valid, protocol, seed,
                 f"RGB-to-LiDAR seed {seed}", run.log_epoch,
             )  # fmt: skip
-            best = done.history[done.best_epoch - 1]
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)
             metrics[seed] = {
-                "valid_loss": best.valid_loss,
-                "valid_accuracy": best.valid_accuracy,
+                "valid_loss": done.best.valid_loss,
+                "valid_accuracy": done.best.valid_accuracy,
                 "test_loss": test_loss,
                 "test_accuracy": test_accuracy,
                 "test_accuracy_before_training": projector_alone,

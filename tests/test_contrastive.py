@@ -12,7 +12,7 @@ from cilp.contrastive.loss import contrastive_loss, unscaled_loss
 from cilp.contrastive.pairs import View, batches, load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, score_projector, train_projector
-from cilp.contrastive.retrieval import match_ranks, retrieval, twin_accuracy
+from cilp.contrastive.retrieval import ceilings, match_ranks, retrieval, twin_accuracy
 from cilp.errors import UserError
 from cilp.models import cilp, embedder, lidar, projector, rgb2lidar
 from cilp.models.blocks import count_parameters
@@ -233,6 +233,19 @@ def test_shading_forgets_colour_and_exposure():
     assert not shading(torch.tensor([0.0, 0.0, 0.0, 1.0]).view(1, 4, 1, 1).expand(1, 4, 8, 8)).any()
 
 
+def test_equal_images_bound_recall():
+    """Three black images and a bright one: one of the three at most is first, all of them are among the first five."""
+    rgb = torch.zeros(4, 8, 8, 4, dtype=torch.uint8)
+    rgb[3] = 255
+    best = ceilings(rgb)
+    assert best["image_to_lidar_recall_at_1_ceiling"] == pytest.approx((3 * (1 / 3) + 1) / 4)
+    assert best["image_to_lidar_recall_at_5_ceiling"] == 1.0
+    perfect = torch.zeros(4, 4)
+    perfect[:3] = torch.tensor([0.9, 0.8, 0.7, 0.0])  # black images rank the views alike
+    perfect[3, 3] = 1.0
+    assert retrieval(perfect)["image_to_lidar_recall_at_1"] == pytest.approx(0.5)
+
+
 # pretraining
 
 
@@ -252,7 +265,7 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(packed):
     params = replace(PARAMS, steps=8, validate_every=1, schedule="constant", lr=3e-3)
     done = pretrain(train, valid, params, EMBEDDER, 3, "test")
     losses = [validation.valid_loss for validation in done.history]
-    assert done.best_step == losses.index(min(losses)) + 1
+    assert done.best.step == losses.index(min(losses)) + 1
     figures = evaluate(done.model, valid)
     assert figures["loss"] == min(losses)
     assert [validation.learning_rate for validation in done.history] == [3e-3] * 8
@@ -278,7 +291,7 @@ def test_bad_settings_are_refused(packed):
     train = pairs(packed)
     with pytest.raises(UserError, match="48 training pairs"):
         pretrain(train, train, replace(PARAMS, batch_size=49), EMBEDDER, 1, "test")
-    with pytest.raises(UserError, match="lower the learning rate"):
+    with pytest.raises(UserError, match="lower"):
         pretrain(train, train, replace(PARAMS, lr=1e30, schedule="constant"), EMBEDDER, 1, "test")
     for change in ({"schedule": "step"}, {"temperature": "two"}, {"lr": 0.0}, {"steps": 0}, {"batch_size": 1}):
         with pytest.raises(ValueError, match=next(iter(change))):

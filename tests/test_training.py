@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.sensors import ray_directions
 from cilp.training import checkpoint
-from cilp.training.classifier import EVALUATION_BATCH, TrainingParams, logits_of, score, train_classifier
-from cilp.training.device import prepare_device
+from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.device import EVALUATION_BATCH, prepare_device
 from cilp.training.inputs import load_split, xyza
 from cilp.training.seeds import check_seeds, summarise
 
@@ -72,8 +73,8 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(splits):
         build, splits[0], splits[1], params, 3, "test", lambda epoch: snapshots.append(weights(seen["model"]).clone())
     )
     losses = [epoch.valid_loss for epoch in done.history]
-    assert done.best_epoch == losses.index(min(losses)) + 1 < len(losses)
-    assert torch.equal(weights(done.model), snapshots[done.best_epoch - 1])
+    assert done.best == done.history[losses.index(min(losses))] != done.history[-1]
+    assert torch.equal(weights(done.model), snapshots[done.best.epoch - 1])
     assert score(logits_of(done.model, splits[1]), splits[1].label)[0] == min(losses)
 
 
@@ -129,8 +130,17 @@ def test_the_fast_step_equals_a_plain_one(splits):
     torch.testing.assert_close(flat, expected, rtol=0, atol=1e-9)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(splits):
-    with pytest.raises(UserError, match="lower the learning rate"):
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(splits):
+    """The third step's batch holds an image that makes the loss NaN: step, rate and samples stand in the message."""
+    poisoned = replace(splits[0], range=splits[0].range.clone())
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randperm(len(poisoned), generator=generator).split(10)[2]
+    poisoned.range[rows[0]] = math.nan
+    scenes = poisoned.scene[rows][poisoned.label[rows] == 0].tolist()
+    with pytest.raises(UserError, match=r"test, step 3: the loss became nan at the learning rate 0\.00") as raised:
+        train([poisoned, splits[1]])
+    assert f"cubes {scenes} and spheres" in str(raised.value)
+    with pytest.raises(UserError, match="lower"):
         train(splits, params=TrainingParams(epochs=3, batch_size=16, lr=1e30, lr_min=0.0))
 
 

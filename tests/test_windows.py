@@ -2,9 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import make_packed
 
 from cilp.models import windows
 from cilp.models.blocks import encoder
+from cilp.training.inputs import load_split
 
 
 def gradients(output, x, blocks):
@@ -18,43 +20,68 @@ def blocks():
     return encoder([4, 5, 6, 7, 8], "maxpool").double()
 
 
+@pytest.fixture(scope="module", params=["zero", "varied"])
+def background(request):
+    generator = torch.Generator().manual_seed(2)
+    empty = torch.randn(4, 64, 64, generator=generator, dtype=torch.float64)
+    return torch.zeros_like(empty) if request.param == "zero" else empty
+
+
 boxes = st.tuples(*[st.integers(0, 63)] * 2, *[st.integers(1, 40)] * 2)
 
 
 @given(boxes=st.lists(boxes, min_size=1, max_size=4), empty=st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_the_result_and_its_gradients_are_those_of_the_plain_layers(blocks, boxes, empty):
+@settings(max_examples=40, deadline=None)
+def test_the_result_and_its_gradients_are_those_of_the_plain_layers(blocks, background, boxes, empty):
     """Objects of any size, anywhere, at the border as well, and views that show nothing."""
     generator = torch.Generator().manual_seed(1)
-    x = torch.zeros(len(boxes) + empty, 4, 64, 64, dtype=torch.float64)
+    x = background.repeat(len(boxes) + empty, 1, 1, 1)
     for view, (row, column, height, width) in zip(x, boxes, strict=False):
         area = view[:, row : row + height, column : column + width]
         area.copy_(torch.randn(area.shape, generator=generator, dtype=torch.float64))
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-    fast, plain = windows.encode(blocks, x), blocks(x)
+    fast, plain = windows.encode(blocks, x, background), blocks(x)
     torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)
-    seen = x.detach().ne(0).any(dim=1, keepdim=True)
+    seen = x.detach().ne(background).any(dim=1, keepdim=True)
     for ours, theirs in zip(gradients(fast, x, blocks), gradients(plain, x, blocks), strict=True):
         if ours.shape == x.shape:  # what lies outside of every window is a constant, no input
             ours, theirs = ours * seen, theirs * seen
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
 
 
-def test_small_objects_cost_fewer_multiplications(blocks):
+def test_small_objects_cost_fewer_multiplications(blocks, background):
     from torch.utils.flop_counter import FlopCounterMode
 
-    x = torch.zeros(16, 4, 64, 64, dtype=torch.float64)
+    x = background.repeat(16, 1, 1, 1)
     x[:, :, 24:34, 30:40] = 1.0
     counts = []
-    for encode in (windows.encode, lambda blocks, x: blocks(x)):
+    for encode in (lambda x: windows.encode(blocks, x, background), blocks):
         with FlopCounterMode(display=False) as counter:
-            encode(blocks, x)
+            encode(x)
         counts.append(counter.get_total_flops())
     assert counts[0] < 0.4 * counts[1]
 
 
-@pytest.mark.parametrize("name", ["strided", "full"])
-def test_where_windows_do_not_pay_the_plain_layers_run(name):
-    blocks = encoder([4, 5, 6], "strided" if name == "strided" else "maxpool")
-    x = torch.randn(2, 4, 64, 64)
-    torch.testing.assert_close(windows.encode(blocks, x), blocks(x))
+@pytest.mark.parametrize("downsampling", ["strided", "maxpool"])
+def test_where_windows_do_not_pay_the_plain_layers_run(background, downsampling):
+    blocks = encoder([4, 5, 6], downsampling).double()
+    x = torch.randn(2, 4, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(windows.encode(blocks, x, background), blocks(x))
+
+
+def test_what_a_batch_shows_where_nothing_is_hit():
+    """Whatever the LiDAR's angles, an empty view is what its rays show at maximum range; an image is opaque black."""
+    split = load_split(make_packed(train=8), "train", torch.device("cpu"))
+    rgb, lidar = split.inputs(slice(0, 8))
+    empty = windows.emptiness(lidar)
+    missed = (lidar[:, 3] == 0).any(dim=0)
+    assert missed.any()
+    assert torch.equal(empty[:3, missed], 50 * split.directions[0].permute(2, 0, 1)[:, missed])
+    assert not empty[3, missed].any()
+    assert windows.darkness(rgb)[:, 5, 7].tolist() == [0, 0, 0, 1]
+
+
+def test_a_ray_that_meets_something_in_every_view_is_seen_in_all_but_equal_ones():
+    lidar = torch.rand(3, 4, 64, 64)
+    lidar[:, 3] = 1
+    assert torch.equal(windows.emptiness(lidar), lidar[0])

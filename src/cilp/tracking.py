@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from cilp import params
-from cilp.contrastive.pretraining import Pretrained, Validation
-from cilp.contrastive.projection import ProjectorEpoch, TrainedProjector
+from cilp.contrastive.pretraining import Validation
+from cilp.contrastive.projection import ProjectorEpoch
 from cilp.errors import UserError
 from cilp.models.blocks import count_parameters
 from cilp.raw.layout import CLASSES
-from cilp.training.classifier import Epoch, Trained
+from cilp.training.classifier import Epoch
 from cilp.training.inputs import Split
+from cilp.training.loop import Trained
 
 MODES = ("auto", "online", "offline", "disabled")
 TABLE_ROWS = 16
@@ -55,17 +56,17 @@ class Run:
 
         Lowest validation loss and highest accuracy of all epochs stand in the summary already, from ``log_epoch``.
         """
-        self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best_epoch)
+        self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best.epoch)
         self._picture("predictions", lambda: _prediction_table(test, logits))
 
-    def finish_cilp(self, trained: Pretrained, metrics: dict[str, float], similarity: Tensor) -> None:
+    def finish_cilp(self, trained: Trained, metrics: dict[str, float], similarity: Tensor) -> None:
         """Summarise a run of CILP, with the picture of ``similarity``: cosines of the first validation batch."""
-        self._summarise(trained.model, metrics, trained.cost, best_step=trained.best_step)
+        self._summarise(trained.model, metrics, trained.cost, best_step=trained.best.step)
         self._picture("similarity_matrix", lambda: _similarity_picture(similarity))
 
-    def finish_projector(self, trained: TrainedProjector, metrics: dict[str, float]) -> None:
+    def finish_projector(self, trained: Trained, metrics: dict[str, float]) -> None:
         """Summarise a run of the projector."""
-        self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best_epoch)
+        self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best.epoch)
 
     def _summarise(self, model: nn.Module, metrics: dict[str, float], cost: dict[str, float], **best: int) -> None:
         if self.wandb_run is None:

@@ -26,12 +26,12 @@ def track(items: Iterable[T], label: str, total: int | None = None, unit: str = 
 class ProgressBar:
     """A tqdm bar on a terminal; without one (a log file, CI) a plain line at most every ten seconds and at the end."""
 
-    def __init__(self, label: str, total: int, unit: str = "it"):
+    def __init__(self, label: str, total: int, unit: str = "it", done: int = 0):
         self.label, self.total, self.unit = label, total, unit
-        self.done, self.note = 0, ""
+        self.done, self.before, self.note = done, done, ""
         self.start = self.last_line = time.monotonic()
         interactive = tqdm is not None and sys.stderr.isatty()
-        self.bar = tqdm(desc=label, total=total, unit=unit, dynamic_ncols=True) if interactive else None
+        self.bar = tqdm(desc=label, total=total, unit=unit, initial=done, dynamic_ncols=True) if interactive else None
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
         """Count ``count`` more as done; ``note`` (such as "loss 0.31") stands behind the bar until it is replaced."""
@@ -47,7 +47,7 @@ class ProgressBar:
 
     def _line(self) -> None:
         self.last_line = time.monotonic()
-        rate = self.done / max(self.last_line - self.start, 1e-9)
+        rate = (self.done - self.before) / max(self.last_line - self.start, 1e-9)
         note = f"  {self.note}" if self.note else ""
         print(f"{self.label}: {self.done}/{self.total} {self.unit} ({rate:,.0f} {self.unit}/s){note}", flush=True)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cilp.errors import UserError
 from cilp.models.embedder import MODALITIES, Embedder
 from cilp.training.checkpoint import load_checkpoint
-from cilp.training.classifier import EVALUATION_BATCH
+from cilp.training.device import EVALUATION_BATCH
 from cilp.training.inputs import Split
 
 M = TypeVar("M", bound=nn.Module)
@@ -43,6 +43,10 @@ class Embedded:
     def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
         """Embeddings (B, 200) of the given rows."""
         return (self.embedding[rows],)
+
+    def names(self, rows: Tensor) -> str:
+        """What the given rows are called in a message."""
+        return f"rows {rows.tolist()}"
 
 
 @torch.no_grad()

@@ -79,6 +79,15 @@ def load_training_pairs(data: Packed, pool: Packed | None, mirror: bool, device:
     return load_pairs(sources, device)
 
 
+def passes(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -> Iterator[Tensor]:
+    """Rows (size,) int64 of one pass after the other, each in a new order, without end.
+
+    What fills no batch at the end of a pass is left to the passes after it.
+    """
+    while True:
+        yield from list(batches(scene, size, twins, generator))
+
+
 def batches(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -> Iterator[Tensor]:
     """One pass in random order: rows (size,) int64; the remainder that fills no batch is left to other passes.
 

@@ -1,23 +1,21 @@
 """Contrastive pretraining of an image and a LiDAR embedder on pairs, without labels."""
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.utils.deterministic
 from torch import Tensor
 
-from cilp.console.progress import ProgressBar
 from cilp.contrastive.loss import contrastive_loss, unscaled_loss
-from cilp.contrastive.pairs import Pairs, View, batches
+from cilp.contrastive.pairs import Pairs, View, passes
 from cilp.contrastive.retrieval import retrieval, twin_accuracy
 from cilp.errors import UserError
 from cilp.models.cilp import Cilp, build
 from cilp.models.embedder import EmbedderParams
-from cilp.training.classifier import EVALUATION_BATCH
-from cilp.training.cost import CostMeter
+from cilp.training.device import EVALUATION_BATCH
+from cilp.training.loop import Batch, Trained, fit
+from cilp.training.unfinished import Unfinished
 
 SCHEDULES = ("1cycle", "constant")
 TEMPERATURES = ("learned", "one")
@@ -71,16 +69,6 @@ class Validation:
     learning_rate: float
 
 
-@dataclass(frozen=True)
-class Pretrained:
-    """A finished run. The model holds the weights of ``best_step``, the one with the lowest validation loss."""
-
-    model: Cilp
-    history: list[Validation]
-    best_step: int
-    cost: dict[str, float]
-
-
 def pretrain(
     train: Pairs,
     valid: Pairs,
@@ -89,10 +77,12 @@ def pretrain(
     seed: int,
     label: str,
     on_validation: Callable[[Validation], None] = lambda validation: None,
-) -> Pretrained:
+    unfinished: Unfinished | None = None,
+) -> Trained[Cilp, Validation]:
     """Train CILP on ``train`` and keep the weights with the lowest loss on ``valid``.
 
-    ``seed`` decides initial weights, order and variations; on one machine it decides every bit of the result.
+    ``seed`` decides initial weights, order and variations; on one machine it decides every bit of the result, with or
+    without an interruption from which ``unfinished`` goes on.
 
     Raises:
         UserError: the batch is larger than the training set, or the loss is no longer a number.
@@ -100,11 +90,8 @@ def pretrain(
     if params.batch_size > len(train):
         raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {len(train)} training pairs; lower it.")
     device = train.rgb.device
-    # every result is written before it is read: filling fresh memory, to expose what is not, took a tenth of the time
-    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.manual_seed(seed)
     model = build(**embedder.arguments()).to(device, memory_format=torch.channels_last)
-    generator = torch.Generator().manual_seed(seed)
     if params.temperature == "one":
         model.log_scale.data.zero_()
         model.log_scale.requires_grad_(False)
@@ -115,65 +102,57 @@ def pretrain(
         weight_decay=params.weight_decay,
         fused=True,
     )
+    optimizer.register_step_post_hook(lambda *_: model.clamp_temperature())
     if params.schedule == "1cycle":
         rates = [params.lr, params.temperature_lr]
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=params.steps)
     else:
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
-    history: list[Validation] = []
-    best_loss, best_step, best_weights = math.inf, 0, {}
-    meter = CostMeter(device)
-    queue: list[Tensor] = []
-    loss_sum, steps_since, start = torch.zeros((), device=device), 0, time.perf_counter()
-    with ProgressBar(label, params.steps * params.batch_size, unit="pairs") as bar:
-        for step in range(1, params.steps + 1):
-            if not queue:
-                queue = list(batches(train.scene, params.batch_size, params.twins, generator))[::-1]
-            view = View.draw(params.mirror, params.permute_colours, generator)
-            rgb, lidar = model(*train.inputs(queue.pop().to(device), view))
-            loss = contrastive_loss(rgb, lidar, model.log_scale)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            model.clamp_temperature()
-            loss_sum += loss.detach()  # stays on the device: the host waits at validations alone
-            steps_since += 1
-            bar.advance(params.batch_size)
-            if step % params.validate_every and step != params.steps:
-                continue
-            train_loss = loss_sum.item() / steps_since
-            meter.epoch(steps_since * params.batch_size, time.perf_counter() - start)
-            figures = evaluate(model, valid)
-            if not (math.isfinite(train_loss) and math.isfinite(figures["loss"])):
-                raise UserError(
-                    f"{label}, step {step}: the loss became {train_loss} in training, {figures['loss']} in validation; "
-                    f"lower the learning rate {params.lr}."
-                )
-            history.append(
-                Validation(
-                    step,
-                    train_loss,
-                    figures["loss"],
-                    figures["unscaled_loss"],
-                    figures["twin_accuracy"],
-                    figures["image_to_lidar_recall_at_1"],
-                    model.temperature(),
-                    schedule.get_last_lr()[0],
-                )
-            )
-            if figures["loss"] < best_loss:
-                best_loss, best_step = figures["loss"], step
-                best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-            twins = "" if figures["twin_accuracy"] is None else f"  valid twin test {figures['twin_accuracy']:.4f}"
-            bar.advance(0, f"step {step}/{params.steps}  loss {train_loss:.4f}{twins}")
-            on_validation(history[-1])
-            loss_sum.zero_()
-            steps_since, start = 0, time.perf_counter()
-    cost = meter.finish()
-    model.load_state_dict(best_weights)
-    return Pretrained(model, history, best_step, cost)
+    def loss_of(rows: Tensor, view: View) -> Tensor:
+        return contrastive_loss(*model(*train.inputs(rows, view)), model.log_scale)
+
+    def validate(step: int, train_loss: float, learning_rate: float) -> Validation:
+        figures = evaluate(model, valid)
+        return Validation(
+            step,
+            train_loss,
+            figures["loss"],
+            figures["unscaled_loss"],
+            figures["twin_accuracy"],
+            figures["image_to_lidar_recall_at_1"],
+            model.temperature(),
+            learning_rate,
+        )
+
+    def summary(latest: Validation) -> str:
+        twins = "" if latest.valid_twin_accuracy is None else f"  valid twin test {latest.valid_twin_accuracy:.4f}"
+        return f"step {latest.step}/{params.steps}  loss {latest.train_loss:.4f}{twins}"
+
+    return fit(
+        model,
+        optimizer,
+        schedule,
+        _varied(train, params, seed),
+        loss_of,
+        validate,
+        steps=params.steps,
+        every=params.validate_every,
+        samples=params.steps * params.batch_size,
+        figures=Validation,
+        label=label,
+        summary=summary,
+        on_validation=on_validation,
+        names=lambda rows: f"pairs of the scenes {train.scene[rows].tolist()}",
+        unfinished=unfinished,
+    )
+
+
+def _varied(train: Pairs, params: CilpParams, seed: int) -> Iterator[Batch]:
+    """Batch after batch without end: rows (``batch_size``,) and how they are varied."""
+    generator = torch.Generator().manual_seed(seed)
+    for rows in passes(train.scene, params.batch_size, params.twins, generator):
+        yield rows.to(train.rgb.device), View.draw(params.mirror, params.permute_colours, generator)
 
 
 @torch.inference_mode()

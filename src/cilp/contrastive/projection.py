@@ -2,7 +2,6 @@
 
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,12 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from cilp.console.progress import ProgressBar
-from cilp.errors import UserError
 from cilp.models.projector import Projector
 from cilp.models.rgb2lidar import ProjectedHead
 from cilp.training.classifier import TrainingParams
-from cilp.training.cost import CostMeter
+from cilp.training.loop import Trained, fit, shuffled
 
 
 @dataclass(frozen=True)
@@ -41,16 +38,6 @@ class ProjectorEpoch:
     learning_rate: float
 
 
-@dataclass(frozen=True)
-class TrainedProjector:
-    """A finished run. The model holds the weights of ``best_epoch``, the one with the lowest validation loss."""
-
-    model: Projector
-    history: list[ProjectorEpoch]
-    best_epoch: int
-    cost: dict[str, float]
-
-
 def train_projector(
     train: tuple[Tensor, Tensor],
     valid: tuple[Tensor, Tensor],
@@ -58,54 +45,41 @@ def train_projector(
     seed: int,
     label: str,
     on_epoch: Callable[[ProjectorEpoch], None] = lambda epoch: None,
-) -> TrainedProjector:
+) -> Trained[Projector, ProjectorEpoch]:
     """Fit a projector that maps the first embeddings of a pair (N, 200) to the second (N, 200), both frozen.
 
     Raises:
         UserError: the batch is larger than the training set, or the loss is no longer a number.
     """
     source, target = train
-    if params.batch_size > len(source):
-        raise UserError(
-            f"projector.batch_size is {params.batch_size}, but there are {len(source)} training samples; lower it."
-        )
-    device = source.device
+    batches = shuffled(len(source), params.batch_size, seed, source.device)
     torch.manual_seed(seed)
-    model = Projector().to(device)
-    order = torch.Generator().manual_seed(seed)
+    model = Projector().to(source.device)
     steps = math.ceil(len(source) / params.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
 
-    history: list[ProjectorEpoch] = []
-    best_loss, best_epoch, best_weights = math.inf, 0, {}
-    meter = CostMeter(device)
-    with ProgressBar(label, params.epochs * len(source), unit="samples") as bar:
-        for number in range(1, params.epochs + 1):
-            start = time.perf_counter()
-            loss_sum = torch.zeros((), device=device)
-            for rows in torch.randperm(len(source), generator=order).to(device).split(params.batch_size):
-                loss = mse_loss(model(source[rows]), target[rows])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                loss_sum += loss.detach() * len(rows)
-            train_loss = loss_sum.item() / len(source)
-            meter.epoch(len(source), time.perf_counter() - start)
-            valid_loss, valid_cosine = score_projector(model, *valid)
-            if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
-                raise UserError(f"{label}, epoch {number}: the loss is no number; lower the learning rate {params.lr}.")
-            history.append(ProjectorEpoch(number, train_loss, valid_loss, valid_cosine, schedule.get_last_lr()[0]))
-            if valid_loss < best_loss:
-                best_loss, best_epoch, best_weights = valid_loss, number, copy.deepcopy(model.state_dict())
-            bar.advance(
-                len(source), f"epoch {number}/{params.epochs}  loss {train_loss:.5f}  cosine {valid_cosine:.4f}"
-            )
-            on_epoch(history[-1])
-    cost = meter.finish()
-    model.load_state_dict(best_weights)
-    return TrainedProjector(model, history, best_epoch, cost)
+    def validate(step: int, train_loss: float, learning_rate: float) -> ProjectorEpoch:
+        return ProjectorEpoch(step // steps, train_loss, *score_projector(model, *valid), learning_rate)
+
+    return fit(
+        model,
+        optimizer,
+        schedule,
+        batches,
+        lambda rows: mse_loss(model(source[rows]), target[rows]),
+        validate,
+        steps=params.epochs * steps,
+        every=steps,
+        samples=params.epochs * len(source),
+        figures=ProjectorEpoch,
+        label=label,
+        summary=lambda epoch: (
+            f"epoch {epoch.epoch}/{params.epochs}  loss {epoch.train_loss:.5f}  cosine {epoch.valid_cosine:.4f}"
+        ),
+        on_validation=on_epoch,
+        names=lambda rows: f"training pairs {rows.tolist()}",
+    )
 
 
 @torch.inference_mode()

@@ -25,6 +25,17 @@ def retrieval(similarity: Tensor) -> dict[str, float]:
     return figures
 
 
+def ceilings(rgb: Tensor) -> dict[str, float]:
+    """The best recall at 1, 5 and 10 from image to LiDAR that any embedding of the images (N, ...) can reach.
+
+    Equal images have one and the same embedding: of n that are equal byte for byte, such as black ones, k at most find
+    their partner among the first k.
+    """
+    _, group, size = torch.unique(rgb.flatten(1), dim=0, return_inverse=True, return_counts=True)
+    equal = size[group].double()  # (N,)
+    return {f"image_to_lidar_recall_at_{k}_ceiling": (equal.clamp(max=k) / equal).mean().item() for k in RECALL_AT}
+
+
 def twin_accuracy(similarity: Tensor, scene: Tensor) -> float | None:
     """Share of images closer to their own LiDAR view than to their twin's: the other shape at the same place.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cilp.models.blocks import encoder
-from cilp.models.windows import encode
+from cilp.models.windows import darkness, emptiness, encode
 
 EMBEDDING = 200
 """Length of an embedding."""
@@ -77,7 +77,9 @@ class Embedder(nn.Module):
         return shading(view) if self.params.rgb == "shading" else view
 
     def forward(self, view: Tensor) -> Tensor:
-        return normalize(self.projection(encode(self.convolutions, self.prepare(view))), dim=1)
+        nothing = emptiness(view) if self.modality == "lidar" else darkness(view)
+        empty = self.prepare(nothing.unsqueeze(0)).squeeze(0)
+        return normalize(self.projection(encode(self.convolutions, self.prepare(view), empty)), dim=1)
 
 
 def shading(rgba: Tensor) -> Tensor:

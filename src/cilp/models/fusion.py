@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cilp.models.blocks import Downsample, classifier_head, encoder
+from cilp.models.windows import darkness, emptiness, encode
 
 CHANNELS = 4
 """Channels of either modality: RGBA, and x, y, z with the hit mask."""
@@ -19,6 +20,9 @@ class Fusion(nn.Module):
     the first steps of Adam overshoot, units die, and many networks go on with the same output for every sample.
     """
 
+    rgb: nn.Sequential
+    lidar: nn.Sequential
+    """The encoder of each modality: ``Downsample`` blocks."""
     xyz_unit: Tensor
 
     def __init__(self, xyz_scale: float):
@@ -27,11 +31,13 @@ class Fusion(nn.Module):
         self.register_buffer("xyz_unit", unit, persistent=False)
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        """Two inputs (B, 4, 64, 64), scaled -> (B, 1)."""
+        """Feature maps (B, C, H, W), one from each encoder -> (B, 1)."""
         raise NotImplementedError
 
     def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        return self.logits(rgb, lidar * self.xyz_unit).squeeze(1)  # (B,)
+        lidar = lidar * self.xyz_unit
+        features = encode(self.rgb, rgb, darkness(rgb)), encode(self.lidar, lidar, emptiness(lidar))
+        return self.logits(*features).squeeze(1)  # (B,)
 
 
 class LateFusion(Fusion):
@@ -39,18 +45,14 @@ class LateFusion(Fusion):
 
     def __init__(self, downsampling: str, xyz_scale: float):
         super().__init__(xyz_scale)
-        self.rgb, self.lidar = (
-            nn.Sequential(
-                encoder([CHANNELS, 25, 50, 100], downsampling),  # (B, 100, 8, 8)
-                nn.Flatten(),
-                nn.Linear(100 * 8 * 8, 100),
-            )
-            for _ in range(2)
+        self.rgb, self.lidar = (encoder([CHANNELS, 25, 50, 100], downsampling) for _ in range(2))  # (B, 100, 8, 8) each
+        self.rgb_vector, self.lidar_vector = (
+            nn.Sequential(nn.Flatten(), nn.Linear(100 * 8 * 8, 100)) for _ in range(2)
         )
         self.head = classifier_head(200)
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        return self.head(torch.cat([self.rgb(rgb), self.lidar(lidar)], dim=1))
+        return self.head(torch.cat([self.rgb_vector(rgb), self.lidar_vector(lidar)], dim=1))
 
 
 class IntermediateFusion(Fusion):
@@ -69,7 +71,7 @@ class IntermediateFusion(Fusion):
         raise NotImplementedError
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        return self.head(self.fused(self.fuse(self.rgb(rgb), self.lidar(lidar))))
+        return self.head(self.fused(self.fuse(rgb, lidar)))
 
 
 class ConcatFusion(IntermediateFusion):

@@ -62,13 +62,16 @@ def results_markdown(results: Mapping[str, Mapping[str, float]], cost: Mapping[s
         value = f"{metrics[key]:.{digits}f}" if key in metrics else "no twins"
         if f"{key}_std" in metrics:
             value += f" ± {metrics[f'{key}_std']:.{digits}f}"
+        if f"{key}_ceiling" in metrics:
+            value += f" (at best {metrics[f'{key}_ceiling']:.{digits}f})"
         parameters = f"{results[model]['parameters']:,}" if "parameters" in metrics else ""
         lines.append(f"| {title} | {figure} | {value} | {parameters} | {reference} |")
     seeds = results["rgb2lidar"]["seeds"]
     spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     notes = [
         f"- Data: {SOURCES.get(source, source)}. CILP saw {results['cilp']['training_pairs']:,} pairs without labels; "
-        f"recall is over {results['retrieval']['pairs']:,} validation pairs.",
+        f"recall is over {results['retrieval']['pairs']:,} validation pairs; at best, since equal "
+        "images, such as the black ones, cannot all find their own partner.",
         f"- {spread[0].upper()}{spread[1:]}, each seed with its own LiDAR classifier, CILP and projector.",
         f"- Device: {cost['device']}; torch {cost['torch']}, Python {cost['python']}. "
         f"Pretraining took {cost['train_seconds']:,.0f} s a seed there, {cost['samples_per_second']:,.0f} pairs/s.",

@@ -1,7 +1,6 @@
 """Training and evaluation of a binary classifier that sees an image and a range image."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,14 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cilp.console.progress import ProgressBar
-from cilp.errors import UserError
-from cilp.training.cost import CostMeter
+from cilp.training.device import EVALUATION_BATCH
 from cilp.training.inputs import Split
-
-EVALUATION_BATCH = {"cpu": 50, "cuda": 1000}
-"""Pairs evaluated at a time. A GPU wants them all at once; on a CPU batches whose activations stay near the caches were
-1.6 times as fast as batches of 400 (concatenation, max-pooling, 2 cores), and take an eighth of the memory."""
+from cilp.training.loop import Trained, fit, shuffled
+from cilp.training.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
@@ -61,16 +56,6 @@ class Epoch:
     learning_rate: float
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A finished run. The model holds the weights of ``best_epoch``, the one with the lowest validation loss."""
-
-    model: nn.Module
-    history: list[Epoch]
-    best_epoch: int
-    cost: dict[str, float]
-
-
 def train_classifier(
     build: Callable[[], nn.Module],
     train: Split,
@@ -79,58 +64,47 @@ def train_classifier(
     seed: int,
     label: str,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> Trained:
+    unfinished: Unfinished | None = None,
+) -> Trained[nn.Module, Epoch]:
     """Train what ``build`` returns on ``train`` and keep the weights with the lowest loss on ``valid``.
 
-    ``seed`` decides initial weights and order of the samples; on one machine it decides every bit of the result.
+    ``seed`` decides initial weights and order of the samples; on one machine it decides every bit of the result, with
+    or without an interruption from which ``unfinished`` goes on.
 
     Raises:
         UserError: the batch is larger than the training set, or the loss is no longer a number.
     """
-    if params.batch_size > len(train):
-        raise UserError(f"batch_size is {params.batch_size}, but there are {len(train)} training samples; lower it.")
     device = train.label.device
+    batches = shuffled(len(train), params.batch_size, seed, device)
     torch.manual_seed(seed)
     model = build().to(device, memory_format=torch.channels_last)
-    order = torch.Generator().manual_seed(seed)
     steps = math.ceil(len(train) / params.batch_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
 
-    history: list[Epoch] = []
-    best_loss, best_epoch, best_weights = math.inf, 0, {}
-    meter = CostMeter(device)
-    with ProgressBar(label, params.epochs * len(train), unit="samples") as bar:
-        for number in range(1, params.epochs + 1):
-            start = time.perf_counter()
-            loss_sum = torch.zeros((), device=device)
-            for rows in torch.randperm(len(train), generator=order).to(device).split(params.batch_size):
-                loss = binary_cross_entropy_with_logits(model(*train.inputs(rows)), train.label[rows])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                loss_sum += loss.detach() * len(rows)  # stays on the device: the host waits once an epoch
-                bar.advance(len(rows))
-            train_loss = loss_sum.item() / len(train)
-            meter.epoch(len(train), time.perf_counter() - start)
-            valid_loss, valid_accuracy = score(logits_of(model, valid), valid.label)
-            if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
-                raise UserError(
-                    f"{label}, epoch {number}: the loss became {train_loss} in training, {valid_loss} in validation; "
-                    f"lower the learning rate {params.lr}."
-                )
-            history.append(Epoch(number, train_loss, valid_loss, valid_accuracy, schedule.get_last_lr()[0]))
-            if valid_loss < best_loss:
-                best_loss, best_epoch = valid_loss, number
-                best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-            bar.advance(
-                0, f"epoch {number}/{params.epochs}  loss {train_loss:.4f}  valid accuracy {valid_accuracy:.4f}"
-            )
-            on_epoch(history[-1])
-    cost = meter.finish()
-    model.load_state_dict(best_weights)
-    return Trained(model, history, best_epoch, cost)
+    def validate(step: int, train_loss: float, learning_rate: float) -> Epoch:
+        return Epoch(step // steps, train_loss, *score(logits_of(model, valid), valid.label), learning_rate)
+
+    return fit(
+        model,
+        optimizer,
+        schedule,
+        batches,
+        lambda rows: binary_cross_entropy_with_logits(model(*train.inputs(rows)), train.label[rows]),
+        validate,
+        steps=params.epochs * steps,
+        every=steps,
+        samples=params.epochs * len(train),
+        figures=Epoch,
+        label=label,
+        summary=lambda epoch: (
+            f"epoch {epoch.epoch}/{params.epochs}  loss {epoch.train_loss:.4f}  "
+            f"valid accuracy {epoch.valid_accuracy:.4f}"
+        ),
+        on_validation=on_epoch,
+        names=train.names,
+        unfinished=unfinished,
+    )
 
 
 @torch.inference_mode()

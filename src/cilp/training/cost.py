@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,11 +13,12 @@ MEGABYTE = 1e6
 
 
 class CostMeter:
-    """Measures from its creation to ``finish``; ``epoch`` is told the samples and seconds of each training epoch."""
+    """Measures from its creation to ``finish``; ``count`` is told of each stretch of training, such as an epoch."""
 
     def __init__(self, device: torch.device):
         self.device = device
         self.rates: list[float] = []
+        self.before = 0.0
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             torch.cuda.reset_peak_memory_stats(device)
@@ -24,16 +26,24 @@ class CostMeter:
             _forget_peak_of_earlier_runs()
         self.start = time.perf_counter()
 
-    def epoch(self, samples: int, seconds: float) -> None:
-        """Count one epoch of training (validation aside)."""
+    def count(self, samples: int, seconds: float) -> None:
+        """Count the samples of one stretch of training, and the seconds they took without the validation."""
         self.rates.append(samples / seconds)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on later has cost so far; its peak memory is that of its last part."""
+        return {"seconds": self.before + time.perf_counter() - self.start, "rates": list(self.rates)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Add what the run cost before."""
+        self.before, self.rates = state["seconds"], list(state["rates"])
+
     def finish(self) -> dict[str, float]:
-        """``train_seconds`` (all epochs with validation), ``samples_per_second`` (training, the median epoch) and
+        """``train_seconds`` (with validation), ``samples_per_second`` (training, the median stretch) and
         ``peak_memory_mb`` (CUDA: allocated by tensors; CPU: resident memory of the process)."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        seconds = time.perf_counter() - self.start
+        seconds = self.before + time.perf_counter() - self.start
         cost = {"train_seconds": seconds, "samples_per_second": statistics.median(self.rates)}
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _peak_resident_bytes()
         if peak is not None:

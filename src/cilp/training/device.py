@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.utils.deterministic
 
 from cilp.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda")
+EVALUATION_BATCH = {"cpu": 50, "cuda": 1000}
+"""Samples evaluated at a time. A GPU wants them all at once; on a CPU, batches whose activations stay near the caches
+are faster than large ones, and take less memory."""
 
 
 def prepare_device(device: str) -> torch.device:
@@ -25,6 +29,8 @@ def prepare_device(device: str) -> torch.device:
     # cuBLAS repeats itself only with a fixed workspace, which must be chosen before CUDA starts
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # fresh memory is filled to expose what is read before it is written; nothing here is, and filling takes its time
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -27,6 +27,11 @@ class Split:
         """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each, laid out channels-last."""
         return image(self.rgb[rows]), xyza(self.range[rows], self._directions(rows))
 
+    def names(self, rows: Tensor) -> str:
+        """What the given rows (B,) are called in a message: the scenes, by class."""
+        label, scene = self.label[rows], self.scene[rows]
+        return f"cubes {scene[label == 0].tolist()} and spheres {scene[label == 1].tolist()}"
+
     def _directions(self, rows: Tensor | slice) -> Tensor:
         return self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
 

@@ -1,0 +1,144 @@
+"""A run that is interrupted goes on where it was, and ends as if nothing had happened."""
+
+import random
+
+import pytest
+import torch
+from synthetic import make_packed
+
+from cilp.contrastive.pairs import load_pairs
+from cilp.contrastive.pretraining import CilpParams, pretrain
+from cilp.models import fusion
+from cilp.models.embedder import EmbedderParams
+from cilp.training import loop, unfinished
+from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.device import prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.unfinished import Unfinished, UnfinishedRuns
+
+CPU = torch.device("cpu")
+STEPS = 24
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device():
+    prepare_device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def saved_at_every_validation(monkeypatch):
+    monkeypatch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 0.0)
+
+
+class Killed(BaseException):
+    """What no handler in between catches."""
+
+
+def classifier(packed, state=None):
+    train, valid = (load_split(packed, split, CPU) for split in ("train", "val"))
+    params = TrainingParams(epochs=8, batch_size=18, lr=1e-3, lr_min=1e-6)  # three steps an epoch
+    return train_classifier(
+        lambda: fusion.build("add", "maxpool", 50.0), train, valid, params, 1, "test", unfinished=state
+    )
+
+
+def contrastive(packed, state=None):
+    train, valid = (load_pairs([(packed, packed.rows(split))], CPU) for split in ("train", "val"))
+    params = CilpParams(
+        steps=STEPS, batch_size=8, schedule="1cycle", lr=1e-3, temperature="learned", temperature_lr=1e-2,
+        weight_decay=1e-2, twins=True, mirror=True, permute_colours=True, unlabelled=False, validate_every=5,
+    )  # fmt: skip
+    embedder = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
+    return pretrain(train, valid, params, embedder, 1, "test", unfinished=state)
+
+
+def killed_at(monkeypatch, step, run, *args):
+    """Run until the backward pass of a step."""
+    taken = iter(range(1, STEPS + 1))
+
+    def backward(loss, *rest, **kwargs):
+        if next(taken) == step:
+            raise Killed
+        return original(loss, *rest, **kwargs)
+
+    original = torch.Tensor.backward
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(torch.Tensor, "backward", backward)
+        run(*args)
+
+
+@pytest.mark.parametrize("run", [classifier, contrastive])
+def test_killed_at_ten_random_steps_it_ends_with_the_same_bits(run, tmp_path, monkeypatch):
+    packed = make_packed()
+    undisturbed = run(packed)
+    generator = random.Random(run.__name__)
+    for number in range(10):
+        state = Unfinished(tmp_path / f"{number}.pt", "mine")
+        killed_at(monkeypatch, generator.randint(1, STEPS), run, packed, state)
+        killed_at(monkeypatch, 2, run, packed, state) if number == 0 else None  # twice
+        done = run(packed, state)
+        assert done.history == undisturbed.history
+        for ours, theirs in zip(done.model.state_dict().values(), undisturbed.model.state_dict().values(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_it_takes_no_step_twice_but_those_since_the_last_validation(tmp_path, monkeypatch):
+    packed, state = make_packed(), Unfinished(tmp_path / "state.pt", "mine")
+    killed_at(monkeypatch, 11, classifier, packed, state)  # ten steps taken, nine of them in whole epochs
+    taken = []
+    with monkeypatch.context() as patch:
+        original = torch.Tensor.backward
+        patch.setattr(torch.Tensor, "backward", lambda loss: (taken.append(1), original(loss)))
+        classifier(packed, state)
+        assert len(taken) == STEPS - 9
+        classifier(packed, state)  # a finished run is not repeated
+        assert len(taken) == STEPS - 9
+
+
+def test_what_was_seen_before_is_told_again(tmp_path, monkeypatch):
+    """The mirror of a run that goes on shows the whole of it."""
+    packed, state = make_packed(), Unfinished(tmp_path / "state.pt", "mine")
+    killed_at(monkeypatch, 11, classifier, packed, state)
+    told = []
+    original = loop.fit
+    monkeypatch.setattr(
+        "cilp.training.classifier.fit", lambda *a, **k: original(*a, **{**k, "on_validation": told.append})
+    )
+    assert classifier(packed, state).history == told
+
+
+def test_another_run_does_not_go_on_from_it(tmp_path):
+    data = tmp_path / "data.pt"
+    data.write_bytes(b"1")
+    runs = UnfinishedRuns(tmp_path / "runs", CPU, [data], 1.0)
+    runs.of(51).save({"done": 3})
+    assert runs.of(51).load(CPU) == {"done": 3}
+    assert runs.of(52).load(CPU) is None
+    (tmp_path / "runs/seed-52.pt").write_bytes((tmp_path / "runs/seed-51.pt").read_bytes())
+    assert runs.of(52).load(CPU) is None
+    assert UnfinishedRuns(tmp_path / "runs", CPU, [data], 2.0).of(51).load(CPU) is None
+    assert UnfinishedRuns(tmp_path / "runs", CPU, [data], 1.0).of(51).load(CPU) == {"done": 3}
+    data.write_bytes(b"22")
+    assert UnfinishedRuns(tmp_path / "runs", CPU, [data], 1.0).of(51).load(CPU) is None
+    runs.clear()
+    assert runs.of(51).load(CPU) is None
+
+
+def test_other_code_does_not_go_on_from_it(tmp_path, monkeypatch):
+    runs = UnfinishedRuns(tmp_path, CPU, [])
+    runs.of(51).save({"done": 3})
+    monkeypatch.setattr(unfinished, "_code", lambda: "other")
+    assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x80\x04cos\nsystem\n"])
+def test_a_state_that_cannot_be_read_is_no_state(tmp_path, content, capsys):
+    (tmp_path / "state.pt").write_bytes(content)
+    assert Unfinished(tmp_path / "state.pt", "mine").load(CPU) is None
+    assert "begins anew" in capsys.readouterr().out
+
+
+def test_a_gpu_that_is_done_at_once_saves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 3600.0)
+    classifier(make_packed(), Unfinished(tmp_path / "state.pt", "mine"))
+    assert not list(tmp_path.iterdir())
