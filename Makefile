@@ -13,7 +13,7 @@ QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelle
 	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quick report plots publish test lint format readme lock clean
+.PHONY: help setup repro quick report plots app publish test lint format readme lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -54,11 +54,15 @@ report: $(READY)  ## what the branch does to the results, as committed: make rep
 plots: $(READY)  ## all plots on one page, dvc_plots/index.html; make plots REVS=main compares
 	@PYTHONPATH=src python -m cilp.report.page $(REVS)
 
+PORT ?= 5151
+app: $(READY)  ## the subset in the FiftyOne App, with predictions, mistakes and embeddings: make app PORT=5151
+	@PYTHONPATH=src python -m cilp.app --port $(PORT)
+
 publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATASET=user/name [MODELS=user/name]
 	@PYTHONPATH=src python -m cilp.publish $(DATASET) $(if $(MODELS),--models $(MODELS))
 
 test: $(READY)  ## run the tests, two files at a time
-	python -m pytest --numprocesses 2 --dist loadfile
+	python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 _settings = Path(tempfile.mkdtemp(prefix="settings-"))
 for name in [name for name in os.environ if name.startswith(("FIFTYONE_", "WANDB_", "DVC_"))]:
     del os.environ[name]
@@ -18,9 +20,33 @@ os.environ |= {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list) -> None:
-    """The longest file first, so that the others are done beside it."""
-    items.sort(key=lambda item: "test_pipeline" not in item.nodeid)
+    """Tests of one file stay together, and so do all that share the pipeline's clone; these come first, for they last
+    the longest and the others are done beside them."""
+    for item in items:
+        group = "pipeline" if "project" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "project" not in item.fixturenames)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the working tree in which ``dvc repro`` has run once, everything committed; a test that changes it
+    puts it back."""
+    from clone import clone, commit, run  # which takes a copy of the environment as it stands now
+    from tiny import TINY
+
+    project = clone(tmp_path_factory.mktemp("clone"), TINY)
+    run(project, "dvc", "repro")
+    commit(project, "results")
+    return project
+
+
+@pytest.fixture
+def sandbox(project: Path, tmp_path: Path) -> Path:
+    """A copy of the project's files to change, without DVC."""
+    return shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", ".dvc", "wandb"))
 
 
 def pytest_unconfigure() -> None:

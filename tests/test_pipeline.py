@@ -1,4 +1,4 @@
-"""The whole pipeline through DVC in a temporary clone, made tiny by params: few scenes, one epoch, two fusions."""
+"""The whole pipeline through DVC in a temporary clone, made tiny by params."""
 
 import json
 import re
@@ -12,59 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from clone import ENVIRONMENT, clone, commit, run, set_params
+from clone import ENVIRONMENT, run, set_params
+from tiny import FUSIONS, SEEDS, VARIANTS, stages_run
 
+from cilp.evaluation.predictions import read_predictions
 from cilp.packing import UNLABELLED
 
-FUSIONS, DOWNSAMPLINGS, SEEDS = ("late", "hadamard"), ("maxpool", "strided"), (51, 52)
-VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
-TINY = {
-    "data": {
-        "source": "simulate",
-        "scenes": 18,
-        "subset": 10,
-        "valid_fraction": 0.2,
-        "test": 6,
-        "split_seed": 51,
-        "unlabelled": 3,
-    },
-    "tracking": {"mode": "auto"},
-    "seeds": list(SEEDS),
-    "device": "cpu",
-    "variants": {"fusion": list(FUSIONS), "downsampling": list(DOWNSAMPLINGS)},
-    "fusion": {name: {"epochs": 1, "batch_size": 8} for name in ("late", "concat", "add", "hadamard")},
-    "lidar": {"epochs": 1, "batch_size": 8},
-    "cilp": {"steps": 4, "batch_size": 8, "validate_every": 2},
-    "projector": {"epochs": 2, "batch_size": 8},
-    "rgb2lidar": {"epochs": 2, "batch_size": 8},
-    "cilp_ablation": {
-        "pairs": 64,
-        "recipes": {
-            "reference": {"cilp": {"batch_size": 8}},
-            **dict.fromkeys(["ours", "no-he", "no-shading", "no-twins", "no-augmentation", "no-unlabelled"]),
-        },
-    },
-}
 pytestmark = pytest.mark.timeout(420)
-
-
-def stages_run(output):
-    return re.findall(r"Running stage '([^']+)'", output)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A clone of the working tree in which ``dvc repro`` has run once, everything committed."""
-    project = clone(tmp_path_factory.mktemp("clone"), TINY)
-    run(project, "dvc", "repro")
-    commit(project, "results")
-    return project
-
-
-@pytest.fixture
-def sandbox(project, tmp_path):
-    """A copy of the project's files to change, without DVC."""
-    return shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", ".dvc", "wandb"))
 
 
 def test_both_tables_stand_at_the_end(project):
@@ -155,7 +109,7 @@ def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
     lr = "fusion.hadamard.lr=0.0005"
     output = run(project, "dvc", "exp", "run", "--name", "slow", "--set-param", lr, WANDB_MODE="disabled")
     hadamard = {"train_fusion@hadamard-maxpool", "train_fusion@hadamard-strided"}
-    assert set(stages_run(output)) == {*hadamard, "compare_fusion", "ablate_strided"}
+    assert set(stages_run(output)) == {"check_params", *hadamard, "predict", "compare_fusion", "ablate_strided"}
     changed = {name for name in VARIANTS if (project / f"metrics/fusion/{name}.json").read_bytes() != before[name]}
     assert changed == {"hadamard-maxpool", "hadamard-strided"}
 
@@ -169,33 +123,6 @@ def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
     run(project, "git", "checkout", "--quiet", "--", ".")
     run(project, "dvc", "checkout", "--quiet")
     assert {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS} == before
-
-
-def test_a_grid_is_queued_compared_and_the_best_applied(project):
-    run(project, "dvc", "exp", "remove", "--all-commits")  # of other tests
-    only = ("--single-item", "train_fusion@late-strided")
-    run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
-    run(project, "dvc", "queue", "start", WANDB_MODE="disabled")
-    deadline = time.monotonic() + 200
-    while re.search("Queued|Running", run(project, "dvc", "queue", "status")):
-        assert time.monotonic() < deadline, run(project, "dvc", "queue", "status")
-        time.sleep(1)
-    table = run(project, "dvc", "exp", "show", "--only-changed", "--md").splitlines()
-    columns = [column.strip() for column in table[0].split("|")]
-    assert any("late" in column and column.endswith("lr") for column in columns)
-    assert not any("hadamard" in column or "seeds" in column for column in columns)  # what is the same is not shown
-    rates = {}
-    for row in table:
-        name = re.search(r"\[([\w-]+)\]", row)
-        if name:
-            rates[name[1]] = next(float(cell) for cell, column in zip(row.split("|"), columns, strict=True)
-                                  if column.endswith("lr"))  # fmt: skip
-    assert sorted(rates.values()) == [0.0001, 0.0005]
-    run(project, "dvc", "exp", "apply", min(rates, key=rates.get))
-    assert yaml.safe_load((project / "params.yaml").read_text())["fusion"]["late"]["lr"] == 0.0001
-    run(project, "git", "checkout", "--quiet", "--", ".")
-    run(project, "dvc", "checkout", "--quiet")
-    run(project, "dvc", "exp", "remove", "--all-commits")
 
 
 def test_all_plots_stand_on_one_page_that_needs_no_network(project):
@@ -308,6 +235,64 @@ def test_a_wrong_param_is_refused_in_one_sentence_before_any_work(sandbox, stage
     assert output.startswith("error: ")
     assert output.count("\n") == 1
     assert sorted(path for path in sandbox.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_a_wrong_param_anywhere_stops_the_pipeline_before_any_stage_works(project):
+    output = run(project, "dvc", "repro", code=0)
+    assert not stages_run(output)
+    set_params(project, {"data": {"simulate": {"seed": 52}}, "rgb2lidar": {"lr": -1.0}})
+    output = run(project, "dvc", "repro", code=255)
+    assert stages_run(output) == ["check_params"]
+    assert "error: rgb2lidar.lr must be positive; got -1.0." in output
+    run(project, "git", "checkout", "--quiet", "--", ".")
+    run(project, "dvc", "checkout", "--quiet")
+
+
+def test_every_classifier_is_asked_about_every_sample(project):
+    predictions = read_predictions(project / "data/predictions.csv")
+    models = {f"fusion/{variant}" for variant in VARIANTS} | {"lidar", "rgb2lidar"}
+    assert {row.model for row in predictions} == models
+    for model in models:
+        metrics = json.loads((project / f"metrics/{model}.json").read_text())
+        for split, count in (("val", 4), ("test", 12)):
+            rows = [row for row in predictions if (row.model, row.split) == (model, split)]
+            assert len(rows) == count * len(SEEDS)
+            right = sum(row.predicted == row.label for row in rows) / len(rows)
+            assert right == pytest.approx(metrics["valid_accuracy" if split == "val" else "test_accuracy"])
+    confusion = (project / "plots/confusion.csv").read_text().splitlines()
+    assert confusion[0] == "model,actual,predicted,samples"
+    assert len(confusion) == 1 + 4 * len(models)
+
+
+def test_killed_training_goes_on_and_ends_with_the_same_bytes(project, sandbox):
+    """By the one signal that nothing can catch, in the midst of the second seed."""
+    set_params(sandbox, {"fusion": {"late": {"epochs": 12, "batch_size": 2}}})
+    command = [sys.executable, "stages/train_fusion.py", "--fusion", "late", "--downsampling", "strided"]
+    eager = "from cilp.training import unfinished; unfinished.SECONDS_BETWEEN_SAVES = 0.0; "
+    script = f"{eager}import runpy, sys; sys.argv = {command[1:]}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    environment = {**ENVIRONMENT, "WANDB_MODE": "disabled"}
+    metrics = [f"metrics/fusion/late-strided.{suffix}" for suffix in ("json", "csv")]
+    for name in metrics:
+        (sandbox / name).unlink()
+    training = subprocess.Popen([sys.executable, "-c", script], cwd=sandbox, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not (sandbox / "unfinished/train_fusion@late-strided/seed-52.pt").exists():
+            assert time.monotonic() < deadline and training.poll() is None
+            time.sleep(0.001)
+    finally:
+        training.kill()
+        training.wait()
+    assert not any((sandbox / name).exists() for name in metrics)
+    output = run(sandbox, sys.executable, "-c", script, WANDB_MODE="disabled")
+    assert "seed 51: goes on after step 96 of 96" in output
+    assert re.search(r"seed 52: goes on after step \d+ of 96", output)
+    assert not (sandbox / "unfinished/train_fusion@late-strided").exists()
+    weights = [f"models/fusion/late-strided/seed-{seed}.pt" for seed in SEEDS]
+    resumed = [(sandbox / name).read_bytes() for name in (*metrics, "plots/fusion/late-strided.csv", *weights)]
+    run(sandbox, *command, WANDB_MODE="disabled")
+    for before, name in zip(resumed, (*metrics, "plots/fusion/late-strided.csv", *weights), strict=True):
+        assert (sandbox / name).read_bytes() == before
 
 
 def test_ctrl_c_ends_training_with_one_line(sandbox):

@@ -22,6 +22,7 @@ from cilp.errors import UserError
 from cilp.models.blocks import count_parameters
 from cilp.raw.layout import CLASSES
 from cilp.training.classifier import Epoch
+from cilp.training.distributed import world
 from cilp.training.inputs import Split
 from cilp.training.loop import Trained
 
@@ -100,7 +101,7 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
     mode = os.environ.get("WANDB_MODE") or params.choice(settings, "tracking.mode", MODES)
     if mode not in MODES:
         raise UserError(f"WANDB_MODE is {mode!r}; legal values: {', '.join(MODES)}.")
-    if mode == "disabled":
+    if mode == "disabled" or not world().leads:
         return Run()
     try:
         import wandb

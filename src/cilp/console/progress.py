@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, a line every few seconds elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ class ProgressBar:
         self.label, self.total, self.unit = label, total, unit
         self.done, self.before, self.note = done, done, ""
         self.start = self.last_line = time.monotonic()
-        interactive = tqdm is not None and sys.stderr.isatty()
+        interactive = tqdm is not None and sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
         self.bar = tqdm(desc=label, total=total, unit=unit, initial=done, dynamic_ncols=True) if interactive else None
 
     def advance(self, count: int = 1, note: str | None = None) -> None:

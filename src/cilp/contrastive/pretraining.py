@@ -14,6 +14,7 @@ from cilp.errors import UserError
 from cilp.models.cilp import Cilp, build
 from cilp.models.embedder import EmbedderParams
 from cilp.training.device import EVALUATION_BATCH
+from cilp.training.distributed import world
 from cilp.training.loop import Batch, Trained, fit
 from cilp.training.unfinished import Unfinished
 
@@ -89,7 +90,8 @@ def pretrain(
     """
     if params.batch_size > len(train):
         raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {len(train)} training pairs; lower it.")
-    device = train.rgb.device
+    device, processes = train.rgb.device, world()
+    processes.check_divides(params.batch_size, "cilp.batch_size")
     torch.manual_seed(seed)
     model = build(**embedder.arguments()).to(device, memory_format=torch.channels_last)
     if params.temperature == "one":
@@ -109,8 +111,11 @@ def pretrain(
     else:
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
+    network = processes.wrap(model)
+
     def loss_of(rows: Tensor, view: View) -> Tensor:
-        return contrastive_loss(*model(*train.inputs(rows, view)), model.log_scale)
+        rgb, lidar = map(processes.gather, network(*train.inputs(rows, view)))
+        return contrastive_loss(rgb, lidar, model.log_scale)
 
     def validate(step: int, train_loss: float, learning_rate: float) -> Validation:
         figures = evaluate(model, valid)
@@ -145,6 +150,7 @@ def pretrain(
         on_validation=on_validation,
         names=lambda rows: f"pairs of the scenes {train.scene[rows].tolist()}",
         unfinished=unfinished,
+        gathers=True,
     )
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import mse_loss
 from cilp.models.projector import Projector
 from cilp.models.rgb2lidar import ProjectedHead
 from cilp.training.classifier import TrainingParams
+from cilp.training.distributed import world
 from cilp.training.loop import Trained, fit, shuffled
 
 
@@ -55,6 +56,7 @@ def train_projector(
     batches = shuffled(len(source), params.batch_size, seed, source.device)
     torch.manual_seed(seed)
     model = Projector().to(source.device)
+    network = world().wrap(model)
     steps = math.ceil(len(source) / params.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
@@ -67,7 +69,7 @@ def train_projector(
         optimizer,
         schedule,
         batches,
-        lambda rows: mse_loss(model(source[rows]), target[rows]),
+        lambda rows: mse_loss(network(source[rows]), target[rows]),
         validate,
         steps=params.epochs * steps,
         every=steps,

@@ -9,6 +9,7 @@ from torch import nn
 
 from cilp.atomic import replacing
 from cilp.errors import UserError
+from cilp.training.distributed import world
 
 FORMAT = "cilp-checkpoint-1"
 
@@ -16,10 +17,12 @@ FORMAT = "cilp-checkpoint-1"
 def save_checkpoint(
     path: Path, model: nn.Module, name: str, arguments: dict[str, Any], params: dict[str, Any], seed: int
 ) -> None:
-    """Write the weights (on the CPU) with what is needed to build the model again.
+    """Write the weights (on the CPU) with what is needed to build the model again; the leading process alone does.
 
     ``name`` is a module of ``cilp.models`` whose ``build(**arguments)`` makes the network.
     """
+    if not world().leads:
+        return
     content = {
         "format": FORMAT,
         "model": name,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp.training.device import EVALUATION_BATCH
+from cilp.training.distributed import world
 from cilp.training.inputs import Split
 from cilp.training.loop import Trained, fit, shuffled
 from cilp.training.unfinished import Unfinished
@@ -78,6 +79,7 @@ def train_classifier(
     batches = shuffled(len(train), params.batch_size, seed, device)
     torch.manual_seed(seed)
     model = build().to(device, memory_format=torch.channels_last)
+    network = world().wrap(model)
     steps = math.ceil(len(train) / params.batch_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
@@ -90,7 +92,7 @@ def train_classifier(
         optimizer,
         schedule,
         batches,
-        lambda rows: binary_cross_entropy_with_logits(model(*train.inputs(rows)), train.label[rows]),
+        lambda rows: binary_cross_entropy_with_logits(network(*train.inputs(rows)), train.label[rows]),
         validate,
         steps=params.epochs * steps,
         every=steps,

@@ -9,6 +9,7 @@ import torch
 import torch.utils.deterministic
 
 from cilp.errors import UserError
+from cilp.training.distributed import join
 
 DEVICES = ("auto", "cpu", "cuda")
 EVALUATION_BATCH = {"cpu": 50, "cuda": 1000}
@@ -18,6 +19,8 @@ are faster than large ones, and take less memory."""
 
 def prepare_device(device: str) -> torch.device:
     """Resolve ``device`` (auto, cpu or cuda), switch on deterministic algorithms, and set as many threads as cores.
+
+    Under ``torchrun`` it meets the other processes, and each takes a GPU of its own, or its share of the cores.
 
     Raises:
         UserError: an unknown device, or cuda where there is none.
@@ -32,8 +35,13 @@ def prepare_device(device: str) -> torch.device:
     # fresh memory is filled to expose what is read before it is written; nothing here is, and filling takes its time
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
-    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // here)))
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if cuda and here > torch.cuda.device_count():
+        raise UserError(f"{here} processes need as many GPUs, but there are {torch.cuda.device_count()}; start fewer.")
+    number = join(cuda)
+    return torch.device("cuda", number) if cuda else torch.device("cpu")
 
 
 def available_cores() -> int:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cilp.console.progress import ProgressBar
 from cilp.errors import UserError
 from cilp.training.cost import CostMeter
+from cilp.training.distributed import world
 from cilp.training.unfinished import Unfinished
 
 
@@ -76,6 +77,7 @@ def fit(
     on_validation: Callable[[F], None],
     names: Callable[[Tensor], str],
     unfinished: Unfinished | None = None,
+    gathers: bool = False,
 ) -> Trained[M, F]:
     """Take ``steps`` steps, validate after ``every`` so many and at the end, and keep the best weights.
 
@@ -88,11 +90,15 @@ def fit(
         on_validation: is told all figures, those from before an interruption as well.
         names: what the rows of a batch are called where it is complained about.
         unfinished: where what an interrupted run needs to go on is kept, if anywhere.
+        gathers: whether ``loss_of`` gathers what other processes embed, hence is the loss of the whole batch.
+
+    Of several processes (``cilp.training.distributed``), each gets its share of a batch's rows as ``loss_of``'s first
+    argument; gradients are averaged where ``loss_of`` uses a wrapped model.
 
     Raises:
         UserError: the loss is no longer a number.
     """
-    device = next(model.parameters()).device
+    device, processes = next(model.parameters()).device, world()
     meter = CostMeter(device)
     done, history, kept = 0, [], {}
     if unfinished is not None and (state := unfinished.load(device)) is not None:
@@ -108,17 +114,20 @@ def fit(
         while done < steps:
             start = time.perf_counter()
             losses, rates, rows = [], [], []
-            for batch in itertools.islice(batches, min(every, steps - done)):
-                loss = loss_of(*batch)
+            for batch, *rest in itertools.islice(batches, min(every, steps - done)):
+                mine = processes.share(batch)
+                loss = loss_of(mine, *rest)
+                if processes.size > 1 and not gathers:
+                    loss = loss * processes.weight(mine, batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.detach())  # stays on the device: the host waits once, at the validation
                 rates.append(schedule.get_last_lr()[0])
-                rows.append(batch[0])
+                rows.append(batch)
                 schedule.step()
-                bar.advance(len(batch[0]))
-            values = torch.stack(losses).double().cpu()
+                bar.advance(len(batch))
+            values = processes.mean(torch.stack(losses).double()).cpu()
             if not values.isfinite().all():
                 first = int(values.isfinite().logical_not().nonzero()[0])
                 raise UserError(
@@ -139,7 +148,7 @@ def fit(
             history.append(latest)
             bar.advance(0, summary(latest))
             on_validation(latest)
-            if unfinished is not None and unfinished.due(last=done == steps):
+            if unfinished is not None and processes.leads and unfinished.due(last=done == steps):
                 parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "cost": meter}
                 state = {name: part.state_dict() for name, part in parts.items()}
                 unfinished.save({**state, "done": done, "kept": kept, "history": [asdict(entry) for entry in history]})

@@ -1,14 +1,15 @@
-"""Several seeds of one variant: mean and spread, and the files that hold them."""
+"""Several seeds of one variant: mean and spread, and the files that hold them, written by the leading process alone."""
 
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cilp.atomic import write_json, write_text
 from cilp.errors import UserError
+from cilp.training.distributed import world
 
 
 def check_seeds(seeds: Any) -> list[int]:
@@ -41,12 +42,13 @@ def summarise(per_seed: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
 
 def write_metrics(path: Path, per_seed: Mapping[int, Mapping[str, float]], **constants: float) -> None:
     """Reproducible figures as JSON: mean and spread over the seeds, ``constants``, and how many ``seeds`` there are."""
-    write_json(path, {**summarise(per_seed), **constants, "seeds": len(per_seed)})
+    _write(write_json, path, {**summarise(per_seed), **constants, "seeds": len(per_seed)})
 
 
 def write_cost(path: Path, per_seed: Mapping[int, Mapping[str, float]], **provenance: Any) -> None:
     """Measured figures as JSON: mean and spread, what each seed took, and where and on what they were measured."""
-    write_json(path, {**summarise(per_seed), "per_seed": {str(s): dict(f) for s, f in per_seed.items()}, **provenance})
+    each = {str(seed): dict(figures) for seed, figures in per_seed.items()}
+    _write(write_json, path, {**summarise(per_seed), "per_seed": each, **provenance, "processes": world().size})
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -56,4 +58,9 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    _write(write_text, path, text.getvalue())
+
+
+def _write(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+    if world().leads:
+        write(path, content)

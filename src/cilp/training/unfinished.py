@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cilp.atomic import replacing
+from cilp.training.distributed import world
 
 SECONDS_BETWEEN_SAVES = 5.0
 """A run that is killed loses so much work and what came since the validation before. A state is a few megabytes, so
@@ -52,7 +53,7 @@ class UnfinishedRuns:
         """``inputs`` are the data files that the stage reads, ``params`` what else decides its results."""
         self.folder = folder
         files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in inputs]
-        machine = (torch.__version__, str(device), torch.get_num_threads())
+        machine = (torch.__version__, device.type, torch.get_num_threads(), world().size)
         self.identity = repr((_code(), machine, files, params))
 
     def of(self, seed: int) -> Unfinished:
@@ -62,7 +63,8 @@ class UnfinishedRuns:
 
     def clear(self) -> None:
         """Forget them all: every result is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if world().leads:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _code() -> str:

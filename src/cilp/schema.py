@@ -1,0 +1,200 @@
+"""The whole of ``params.yaml`` as one typed schema, so that whatever is wrong in it is refused before any stage works.
+
+Each stage types the sections that it reads in the same way; here they come together, with what only holds between them.
+"""
+
+import difflib
+import re
+from collections.abc import Collection
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cilp import params
+from cilp.contrastive.pretraining import CilpParams
+from cilp.contrastive.projection import ProjectorParams
+from cilp.errors import UserError
+from cilp.models.blocks import DOWNSAMPLINGS
+from cilp.models.embedder import EmbedderParams
+from cilp.models.fusion import FUSIONS
+from cilp.raw.folder import FolderParams
+from cilp.raw.hub import HubParams
+from cilp.raw.kaggle import KaggleParams
+from cilp.raw.simulate import MOST_SCENES
+from cilp.simulation.scenes import SimulateParams
+from cilp.subset.splits import SplitParams
+from cilp.tracking import MODES
+from cilp.training.classifier import FusionParams, TrainingParams
+from cilp.training.device import DEVICES
+from cilp.training.seeds import check_seeds
+
+SOURCES = {"simulate": SimulateParams, "folder": FolderParams, "kaggle": KaggleParams, "hub": HubParams}
+"""What ``data.source`` may be, and what the section of ``data`` of that name holds."""
+MOST_UNLABELLED = 100_000
+RECIPE = ("title", "cilp", "embedder")
+
+
+@dataclass(frozen=True)
+class DataParams(SplitParams):
+    """The section ``data`` without the sections of its sources."""
+
+    source: str
+    scenes: int
+    unlabelled: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.source not in SOURCES:
+            raise ValueError(f"source is {self.source!r}; legal values: {', '.join(SOURCES)}.")
+        for name, low, high in (
+            ("scenes", 1, MOST_SCENES),
+            ("subset", 2, MOST_SCENES),
+            ("test", 1, MOST_SCENES),
+            ("unlabelled", 0, MOST_UNLABELLED),
+            ("split_seed", 0, 2**32 - 1),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be a whole number from {low:,} to {high:,}; got {getattr(self, name)}.")
+        if not 0 <= self.valid_fraction <= 1 or not 0 < self.valid < self.subset:
+            raise ValueError(
+                f"valid_fraction must leave at least one of {self.subset} scenes to train and one to validate; got "
+                f"{self.valid_fraction}."
+            )
+        if self.source == "simulate" and self.scenes < self.subset + self.test:
+            raise ValueError(
+                f"scenes is {self.scenes}, but data.subset and data.test ask for {self.subset + self.test}; raise it "
+                "or lower them."
+            )
+
+    @property
+    def valid(self) -> int:
+        """Scenes that validate, of the ``subset``."""
+        return round(self.subset * self.valid_fraction)
+
+
+@dataclass(frozen=True)
+class TrackingParams:
+    """The section ``tracking``."""
+
+    mode: str
+    project: str
+    entity: str | None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode is {self.mode!r}; legal values: {', '.join(MODES)}.")
+
+
+@dataclass(frozen=True)
+class VariantParams:
+    """The section ``variants``."""
+
+    fusion: list[str]
+    downsampling: list[str]
+
+    def __post_init__(self) -> None:
+        for name, legal in (("fusion", FUSIONS), ("downsampling", DOWNSAMPLINGS)):
+            value = getattr(self, name)
+            if not value or len(set(value)) != len(value) or not set(value) <= set(legal):
+                raise ValueError(
+                    f"{name} must be a list of one or more different names out of {', '.join(legal)}; got {value}."
+                )
+
+
+@dataclass(frozen=True)
+class AblationParams:
+    """The section ``cilp_ablation`` without its recipes."""
+
+    pairs: int
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1:
+            raise ValueError(f"pairs must be at least 1; got {self.pairs}.")
+
+
+SECTIONS: dict[str, type] = {
+    "variants": VariantParams,
+    "embedder": EmbedderParams,
+    "lidar": TrainingParams,
+    "cilp": CilpParams,
+    "projector": ProjectorParams,
+    "rgb2lidar": TrainingParams,
+    "tracking": TrackingParams,
+}
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Refuse ``settings``, the content of ``params.yaml``, unless every stage can work with it.
+
+    Raises:
+        UserError: a section or param is unknown, missing, of the wrong type or out of range, or two contradict each
+            other; the message names key, value and what is legal.
+    """
+    _only(settings, "", {"data", "seeds", "device", "fusion", "cilp_ablation", *SECTIONS})
+    data = _section(settings, "data", DataParams, SOURCES)
+    for source, schema in SOURCES.items():
+        params.section(settings, f"data.{source}", schema)
+    check_seeds(params.lookup(settings, "seeds"))
+    params.choice(settings, "device", DEVICES)
+    sections = {key: params.section(settings, key, schema) for key, schema in SECTIONS.items()}
+    _only(params.lookup(settings, "fusion"), "fusion", FUSIONS)
+    sections |= {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionParams) for name in FUSIONS}
+    recipes = _check_ablation(settings)
+    if data.source == "simulate":
+        _check_batches(data, sections | recipes)
+
+
+def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
+    """The params of ``cilp`` in each recipe."""
+    _section(settings, "cilp_ablation", AblationParams, ["recipes"])
+    recipes = params.lookup(settings, "cilp_ablation.recipes")
+    if not isinstance(recipes, dict) or not recipes:
+        raise UserError(f"cilp_ablation.recipes must hold one or more recipes; got {recipes!r}.")
+    found = {}
+    for name, recipe in recipes.items():
+        key = f"cilp_ablation.recipes.{name}"
+        if not re.fullmatch(r"[\w-]+", str(name)):
+            raise UserError(f"{key} must be named in letters, digits, - and _, since files are named after it.")
+        _only(recipe or {}, key, RECIPE)
+        changed = {}
+        for section, schema in (("cilp", CilpParams), ("embedder", EmbedderParams)):
+            change = (recipe or {}).get(section, {})
+            _only(change, f"{key}.{section}", [field.name for field in fields(schema)])
+            changed[section] = {**deepcopy(settings[section]), **change}
+        found[f"{key}.cilp"] = params.section(changed, "cilp", CilpParams)
+        params.section(changed, "embedder", EmbedderParams)
+    return found
+
+
+def _check_batches(data: DataParams, sections: dict[str, Any]) -> None:
+    """Refuse a batch that is larger than what there is to train on, cube and sphere of each scene."""
+    drawn = 2 * (data.subset - data.valid)
+    pool = 2 * (data.scenes - data.subset - data.test + data.unlabelled)
+    for key, section in sections.items():
+        if not hasattr(section, "batch_size"):
+            continue
+        samples = drawn + (pool if getattr(section, "unlabelled", False) else 0)
+        if section.batch_size > samples:
+            raise UserError(
+                f"{key}.batch_size is {section.batch_size}, but there are {samples} training samples; lower it."
+            )
+
+
+def _section(settings: dict[str, Any], key: str, schema: type, nested: Collection[str]) -> Any:
+    """A section that holds further ones beside its own params."""
+    values = params.lookup(settings, key)
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name not in nested}
+    return params.section({key: values}, key, schema)
+
+
+def _only(values: Any, key: str, known: Collection[str]) -> None:
+    """Refuse a mapping with keys that are not ``known``."""
+    if not isinstance(values, dict):
+        raise UserError(f"{key} must be a mapping; got {values!r}.")
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            whole = f"{key}.{name}" if key else name
+            raise UserError(f"{whole} is no known param; {hint}Known ones: {', '.join(sorted(known))}.")

@@ -1,0 +1,123 @@
+"""Two processes that share every batch do what one process does that has it whole."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from clone import ENVIRONMENT, ROOT, run, set_params
+
+from cilp.errors import UserError
+from cilp.training.distributed import World
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import torch
+from synthetic import make_packed
+
+from cilp.contrastive.pairs import load_pairs
+from cilp.contrastive.pretraining import CilpParams, pretrain
+from cilp.models import fusion
+from cilp.models.embedder import EmbedderParams
+from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.device import prepare_device
+from cilp.training.distributed import world
+from cilp.training.inputs import load_split
+
+device = prepare_device("cpu")
+packed = make_packed()
+result = {"processes": world().size}
+
+
+def keep(name, done):
+    result[f"{name} losses"] = torch.tensor([[f.train_loss, f.valid_loss] for f in done.history])
+    result[f"{name} gradients"] = torch.cat([p.grad.contiguous().flatten() for p in done.model.parameters()])
+
+
+def classifier(name, way, epochs, batch):
+    splits = [load_split(packed, split, device) for split in ("train", "val")]
+    params = TrainingParams(epochs=epochs, batch_size=batch, lr=1e-4, lr_min=1e-4)
+    keep(f"{name}-{way}", train_classifier(lambda: fusion.build(name, way, 50.0), *splits, params, 1, "test"))
+
+
+def contrastive(steps, embedder):
+    pairs = [load_pairs([(packed, packed.rows(split))], device) for split in ("train", "val")]
+    params = CilpParams(
+        steps=steps, batch_size=16, schedule="constant", lr=1e-4, temperature="learned", temperature_lr=1e-3,
+        weight_decay=1e-2, twins=True, mirror=True, permute_colours=True, unlabelled=False, validate_every=1,
+    )
+    keep("cilp", pretrain(*pairs, params, embedder, 1, "test"))
+
+
+classifier("late", "strided", 2, 17)  # 48 samples: batches of 17, 17 and 14, of which the odd ones part unequally
+classifier("concat", "maxpool", 1, 47)  # the last batch is a single sample
+contrastive(3, EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he"))
+if world().leads:
+    torch.save(result, sys.argv[1])
+"""
+
+
+def torchrun(folder, *command, code=0):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return run(folder, *launcher, *command, code=code, OMP_NUM_THREADS="1", WANDB_MODE="disabled")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Losses and last gradients of the same runs in one process and in two."""
+    folder = tmp_path_factory.mktemp("distributed")
+    (folder / "script.py").write_text(SCRIPT)
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for name, start in (("one", [sys.executable]), ("two", launcher)):
+        command = [*start, "script.py", f"{name}.pt"]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{name}.pt", weights_only=True) for name in ("one", "two")]
+
+
+@pytest.mark.parametrize("name", ["late-strided", "concat-maxpool", "cilp"])
+def test_losses_and_gradients_are_those_of_one_process(results, name):
+    one, two = results
+    assert (one["processes"], two["processes"]) == (1, 2)
+    torch.testing.assert_close(two[f"{name} losses"], one[f"{name} losses"], rtol=1e-5, atol=1e-5)
+    assert one[f"{name} gradients"].abs().max() > 1e-3
+    torch.testing.assert_close(two[f"{name} gradients"], one[f"{name} gradients"], rtol=0, atol=1e-5)
+
+
+def test_a_stage_runs_under_torchrun_and_writes_once(project, sandbox):
+    """``project`` holds what one process makes of it."""
+    name = "metrics/fusion/late-strided.csv"
+    (sandbox / name).unlink()
+    output = torchrun(sandbox, "stages/train_fusion.py", "--fusion", "late", "--downsampling", "strided")
+    assert output.count("late-strided: 2 seeds on") == 1
+    ours, theirs = ((root / name).read_text().splitlines() for root in (sandbox, project))
+    assert ours[0] == theirs[0]
+    for mine, other in zip(ours[1:], theirs[1:], strict=True):
+        values = [[float(cell) for cell in row.split(",")] for row in (mine, other)]
+        assert values[0] == pytest.approx(values[1], abs=1e-4)
+
+
+def test_pretraining_needs_equal_shares(project, sandbox):
+    set_params(sandbox, {"cilp": {"batch_size": 7}})
+    output = torchrun(sandbox, "stages/pretrain_cilp.py", code=1)
+    assert "cilp.batch_size is 7, which 2 processes cannot share equally; change either." in output
+
+
+def test_shares_make_up_the_batch_and_weights_its_mean():
+    rows = torch.arange(11)
+    loss = rows.double() ** 2
+    worlds = [World(rank, 3) for rank in range(3)]
+    assert torch.equal(torch.cat([world.share(rows) for world in worlds]), rows)
+    parts = [loss[world.share(rows)].mean() * world.weight(world.share(rows), rows) for world in worlds]
+    assert sum(parts) / 3 == pytest.approx(loss.mean())
+    few = rows[:2]  # fewer than processes
+    parts = [loss[world.share(few)].mean() * world.weight(world.share(few), few) for world in worlds]
+    assert sum(parts) / 3 == pytest.approx(loss[few].mean())
+    assert torch.equal(World().share(rows), rows)
+    with pytest.raises(UserError, match="3 processes"):
+        worlds[0].check_divides(10, "cilp.batch_size")

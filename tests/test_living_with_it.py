@@ -1,0 +1,116 @@
+"""What people do with the study all day: try variations, carry results to another machine, open the notebook."""
+
+import json
+import os
+import re
+import shutil
+import time
+
+import pytest
+import yaml
+from clone import ENVIRONMENT, ROOT, run
+from tiny import stages_run
+
+pytestmark = pytest.mark.timeout(420)
+
+
+def test_a_grid_is_queued_compared_and_the_best_applied(project):
+    run(project, "dvc", "exp", "remove", "--all-commits")  # of other tests
+    only = ("--single-item", "train_fusion@late-strided")
+    run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
+    run(project, "dvc", "queue", "start", WANDB_MODE="disabled")
+    deadline = time.monotonic() + 200
+    while re.search("Queued|Running", run(project, "dvc", "queue", "status")):
+        assert time.monotonic() < deadline, run(project, "dvc", "queue", "status")
+        time.sleep(1)
+    table = run(project, "dvc", "exp", "show", "--only-changed", "--md").splitlines()
+    columns = [column.strip() for column in table[0].split("|")]
+    assert any("late" in column and column.endswith("lr") for column in columns)
+    assert not any("hadamard" in column or "seeds" in column for column in columns)  # what is the same is not shown
+    rates = {}
+    for row in table:
+        name = re.search(r"\[([\w-]+)\]", row)
+        if name:
+            rates[name[1]] = next(float(cell) for cell, column in zip(row.split("|"), columns, strict=True)
+                                  if column.endswith("lr"))  # fmt: skip
+    assert sorted(rates.values()) == [0.0001, 0.0005]
+    run(project, "dvc", "exp", "apply", min(rates, key=rates.get))
+    assert yaml.safe_load((project / "params.yaml").read_text())["fusion"]["late"]["lr"] == 0.0001
+    run(project, "git", "checkout", "--quiet", "--", ".")
+    run(project, "dvc", "checkout", "--quiet")
+    run(project, "dvc", "exp", "remove", "--all-commits")
+
+
+@pytest.fixture(params=["folder", "s3"])
+def remote(request, tmp_path):
+    """Address and settings of a DVC remote: a folder, or a bucket on a stand-in for S3 on loopback."""
+    if request.param == "folder":
+        yield str(tmp_path / "remote"), {}, {}
+        return
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+        import boto3
+
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1",
+                              aws_access_key_id="testing", aws_secret_access_key="testing")  # fmt: skip
+        client.create_bucket(Bucket="study")
+        yield "s3://study/cache", {"endpointurl": f"http://{host}:{port}"}, keys
+    finally:
+        server.stop()
+
+
+def test_another_machine_pulls_what_this_one_trained_and_runs_nothing(project, tmp_path, remote):
+    address, settings, keys = remote
+
+    def add_remote(clone):
+        run(clone, "dvc", "remote", "add", "--default", "--force", "--local", "box", address)
+        for name, value in settings.items():
+            run(clone, "dvc", "remote", "modify", "--local", "box", name, value)
+
+    add_remote(project)
+    run(project, "dvc", "push", "--run-cache", **keys)
+    laptop = tmp_path / "laptop"
+    run(tmp_path, "git", "clone", "--quiet", str(project), str(laptop))
+    add_remote(laptop)
+    run(laptop, "dvc", "pull", "--run-cache", **keys)
+    assert not stages_run(run(laptop, "dvc", "repro", **keys))
+    for path in (project / "models").rglob("*.pt"):
+        assert (laptop / path.relative_to(project)).read_bytes() == path.read_bytes()
+    # what was trained there once is not trained again, even where the lock file does not know of it
+    shutil.rmtree(laptop / "models/lidar")
+    (laptop / "dvc.lock").unlink()
+    output = run(laptop, "dvc", "repro", "--pull", "train_lidar", **keys)
+    assert not stages_run(output)
+    assert (laptop / "models/lidar").is_dir()
+    run(project, "dvc", "remote", "remove", "--local", "box")
+
+
+def test_the_notebook_runs_outside_colab(project, tmp_path):
+    """From the first cell to the last, on settings small enough; what it shows is there."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    copy = shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("wandb"), symlinks=True)
+    notebook = nbformat.read(ROOT / "notebooks/colab.ipynb", as_version=4)
+    settings = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(settings) == 1
+    settings[0].source = 'SETTINGS = ["rgb2lidar.epochs=3"]'
+    (copy / ".venv").mkdir()
+    (copy / ".venv/.ready").touch()  # the environment that runs this test is set up
+    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(copy)}})
+    environment = dict(os.environ)
+    os.environ |= {**ENVIRONMENT, "WANDB_MODE": "disabled"}
+    try:
+        client.execute()
+    finally:
+        os.environ.clear()
+        os.environ |= environment
+    shown = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    assert "Running stage 'train_rgb2lidar'" in shown
+    assert "Running stage 'train_lidar'" not in shown
+    for fact in ("| metric | late | Hadamard |", "recall@1", "image/png"):
+        assert fact in shown
+    assert not any(
+        output.get("output_type") == "error" for cell in notebook.cells for output in cell.get("outputs", [])
+    )

@@ -1,0 +1,69 @@
+import pytest
+import torch
+from synthetic import make_packed
+
+from cilp.errors import UserError
+from cilp.evaluation.predictions import (
+    Prediction,
+    confusion,
+    load_classifier,
+    predict,
+    probabilities,
+    read_predictions,
+    write_predictions,
+)
+from cilp.models import fusion, lidar, projector, rgb2lidar
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.inputs import load_split
+
+CPU = torch.device("cpu")
+EMBEDDER = {
+    "rgb": "shading", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0, "zero_background": True, "initialisation": "he"
+}  # fmt: skip
+FUSION = {"fusion": "add", "downsampling": "strided", "xyz_scale": 50.0}
+
+
+@pytest.fixture(scope="module")
+def split():
+    return load_split(make_packed(), "test", CPU)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "views"),
+    [(fusion, FUSION, [0, 1]), (lidar, EMBEDDER, [1]), (rgb2lidar, EMBEDDER, [0])],
+)
+def test_each_classifier_sees_what_it_was_made_for(tmp_path, split, module, arguments, views):
+    torch.manual_seed(1)
+    model = module.build(**arguments).eval()
+    name = module.__name__.split(".")[-1]
+    save_checkpoint(tmp_path / "model.pt", model, name, arguments, {}, 1)
+    with torch.inference_mode():
+        inputs = split.inputs(slice(None))
+        expected = model(*[inputs[view] for view in views]).sigmoid()
+    ours = probabilities(load_classifier(tmp_path / "model.pt", CPU), split)
+    torch.testing.assert_close(ours.float(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_classifier_is_refused(tmp_path):
+    save_checkpoint(tmp_path / "model.pt", projector.build(), "projector", {}, {}, 1)
+    with pytest.raises(UserError, match="holds a Projector, which is no classifier"):
+        load_classifier(tmp_path / "model.pt", CPU)
+
+
+def test_the_table_is_read_as_it_was_written(tmp_path, split):
+    model = fusion.build(**FUSION).eval()
+    rows = list(predict("late", 51, model, {"test": split}))
+    write_predictions(tmp_path / "predictions.csv", rows)
+    assert read_predictions(tmp_path / "predictions.csv") == rows
+    assert [row.scene for row in rows] == split.scene.tolist()
+    assert [row.label for row in rows] == split.label.int().tolist()
+    with pytest.raises(UserError, match="dvc repro predict"):
+        read_predictions(tmp_path / "absent.csv")
+
+
+def test_what_is_confused_is_counted_on_one_split_over_all_seeds():
+    said = [("test", 0, 0.2), ("test", 0, 0.7), ("test", 1, 0.9), ("test", 1, 0.5), ("val", 0, 0.9)]
+    rows = [Prediction("late", seed, split, 3, label, p) for seed in (1, 2) for split, label, p in said]
+    assert confusion(rows, "test") == {
+        ("late", 0, 0): 2, ("late", 0, 1): 2, ("late", 1, 1): 2, ("late", 1, 0): 2
+    }  # fmt: skip

@@ -1,0 +1,95 @@
+"""Whatever is wrong anywhere in ``params.yaml`` is refused in one sentence, before any stage works."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cilp import params
+from cilp.errors import UserError
+from cilp.schema import SECTIONS, check
+
+DEFAULTS = params.load(Path(__file__).parents[1] / "params.yaml")
+
+
+def changed(dotted, value):
+    settings = deepcopy(DEFAULTS)
+    *path, last = dotted.split(".")
+    place = settings
+    for part in path:
+        place = place[part]
+    place[last] = value
+    return settings
+
+
+def test_the_defaults_are_legal():
+    check(DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.source", "kagle", "data.source is 'kagle'; legal values: simulate, folder, kaggle, hub."),
+        ("data.scenes", 10_000, "data.scenes must be a whole number from 1 to 9,999; got 10000."),
+        ("data.scenes", 1999, "data.scenes is 1999, but data.subset and data.test ask for 2000"),
+        ("data.test", 0, "data.test must be a whole number from 1 to 9,999; got 0."),
+        ("data.valid_fraction", 1.0, "data.valid_fraction must leave at least one of 1000 scenes"),
+        ("data.splits", "mine", "data.splits is 'mine'; legal values: given, drawn."),
+        ("data.unlabeled", 3, "data.unlabeled is no known param; did you mean unlabelled?"),
+        ("data.simulate.ambient", -1.0, "data.simulate.ambient must be 0 or more; got -1.0."),
+        ("data.hub.repo", "nowhere", "data.hub.repo must be owner/name; got 'nowhere'."),
+        ("data.kaggle.version", 0, "data.kaggle.version must be 1 or more; got 0."),
+        ("data", 3, "data must be a mapping; got 3."),
+        ("seeds", [], "seeds must be a list of one or more different whole numbers"),
+        ("seeds", [51, 51], "got [51, 51]"),
+        ("device", "gpu", "device is 'gpu'; legal values: auto, cpu, cuda."),
+        ("variants.fusion", ["early"], "variants.fusion must be a list of one or more different names out of late"),
+        ("variants.downsampling", [], "variants.downsampling must be a list of one or more different names"),
+        ("variants.fusions", ["late"], "variants.fusions is no known param; did you mean fusion?"),
+        ("fusion.late.lr", 0.0, "fusion.late.lr must be positive; got 0.0."),
+        ("fusion.late.epochs", 0, "fusion.late.epochs must be at least 1; got 0."),
+        ("fusion.late.batch_size", 1601, "fusion.late.batch_size is 1601, but there are 1600 training samples; lower"),
+        ("fusion.early", {}, "fusion.early is no known param"),
+        ("embedder.rgb", "grey", "embedder.rgb is 'grey'; legal values: shading, plain."),
+        ("lidar.lr_min", 1.0, "lidar.lr_min must lie between 0 and lr; got 1.0."),
+        ("cilp.steps", "many", "cilp.steps must be of type int; got 'many'."),
+        ("cilp.batch_size", 20_000, "cilp.batch_size is 20000, but there are 17598 training samples; lower it."),
+        ("projector.weight_decay", -0.1, "projector.weight_decay must not be negative"),
+        ("rgb2lidar.epoch", 5, "rgb2lidar.epoch is no known param; did you mean epochs?"),
+        ("cilp_ablation.pairs", 0, "cilp_ablation.pairs must be at least 1; got 0."),
+        ("cilp_ablation.recipes", {}, "cilp_ablation.recipes must hold one or more recipes; got {}."),
+        ("cilp_ablation.recipes.ours.cilp", {"lr": -1.0}, "cilp.lr must be positive; got -1.0."),
+        ("cilp_ablation.recipes.ours.lidar", {}, "cilp_ablation.recipes.ours.lidar is no known param"),
+        ("cilp_ablation.recipes.a/b", {}, "cilp_ablation.recipes.a/b must be named in letters"),
+        ("tracking.mode", "on", "tracking.mode is 'on'; legal values: auto, online, offline, disabled."),
+        ("tracking.project", None, "tracking.project must be of type str; got None."),
+        ("modell", {}, "modell is no known param"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_sentence(key, value, message):
+    with pytest.raises(UserError) as raised:
+        check(changed(key, value))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("section", ["data", "seeds", "device", "fusion", "cilp_ablation", *SECTIONS])
+def test_a_missing_section_is_named(section):
+    settings = deepcopy(DEFAULTS)
+    del settings[section]
+    with pytest.raises(UserError, match=rf"^{section} is missing from params\.yaml"):
+        check(settings)
+
+
+def test_batches_of_data_that_is_not_simulated_are_left_to_the_stages():
+    """How many samples there are is not known before the data are."""
+    settings = changed("lidar.batch_size", 5000)
+    settings["data"]["source"] = "hub"
+    check(settings)
+
+
+def test_nothing_is_changed_by_checking():
+    before = yaml.safe_dump(DEFAULTS)
+    check(DEFAULTS)
+    assert yaml.safe_dump(DEFAULTS) == before

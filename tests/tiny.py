@@ -1,0 +1,38 @@
+"""Params that make the whole pipeline tiny: few scenes, one epoch, two fusions, two seeds."""
+
+import re
+
+FUSIONS, DOWNSAMPLINGS, SEEDS = ("late", "hadamard"), ("maxpool", "strided"), (51, 52)
+VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
+TINY = {
+    "data": {
+        "source": "simulate",
+        "scenes": 18,
+        "subset": 10,
+        "valid_fraction": 0.2,
+        "test": 6,
+        "split_seed": 51,
+        "unlabelled": 3,
+    },
+    "tracking": {"mode": "auto"},
+    "seeds": list(SEEDS),
+    "device": "cpu",
+    "variants": {"fusion": list(FUSIONS), "downsampling": list(DOWNSAMPLINGS)},
+    "fusion": {name: {"epochs": 1, "batch_size": 8} for name in ("late", "concat", "add", "hadamard")},
+    "lidar": {"epochs": 1, "batch_size": 8},
+    "cilp": {"steps": 4, "batch_size": 8, "validate_every": 2},
+    "projector": {"epochs": 2, "batch_size": 8},
+    "rgb2lidar": {"epochs": 2, "batch_size": 8},
+    "cilp_ablation": {
+        "pairs": 64,
+        "recipes": {
+            "reference": {"cilp": {"batch_size": 8}},
+            **dict.fromkeys(["ours", "no-he", "no-shading", "no-twins", "no-augmentation", "no-unlabelled"]),
+        },
+    },
+}
+
+
+def stages_run(output):
+    """Names of the stages that DVC says it ran."""
+    return re.findall(r"Running stage '([^']+)'", output)
