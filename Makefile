@@ -13,7 +13,7 @@ QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelle
 	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quick report plots app publish test lint format readme lock clean
+.PHONY: help setup repro quick report plots app publish bench test lint format readme lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -60,6 +60,9 @@ app: $(READY)  ## the subset in the FiftyOne App, with predictions, mistakes and
 
 publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATASET=user/name [MODELS=user/name]
 	@PYTHONPATH=src python -m cilp.publish $(DATASET) $(if $(MODELS),--models $(MODELS))
+
+bench: $(READY)  ## how fast the study is here, against the reference study's loop
+	@PYTHONPATH=src python benchmarks/bench.py
 
 test: $(READY)  ## run the tests, two files at a time
 	python -m pytest --numprocesses 2 --dist loadgroup

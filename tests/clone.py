@@ -41,7 +41,7 @@ def merge(base, change):
         if value is None:
             del base[key]
         else:
-            base[key] = merge(base[key], value) if isinstance(value, dict) else value
+            base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else value
     return base
 
 

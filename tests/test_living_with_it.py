@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 
 import pytest
 import yaml
-from clone import ENVIRONMENT, ROOT, run
+from clone import ENVIRONMENT, ROOT, run, set_params
 from tiny import stages_run
 
 pytestmark = pytest.mark.timeout(420)
@@ -86,6 +87,30 @@ def test_another_machine_pulls_what_this_one_trained_and_runs_nothing(project, t
     assert not stages_run(output)
     assert (laptop / "models/lidar").is_dir()
     run(project, "dvc", "remote", "remove", "--local", "box")
+
+
+def test_the_fusion_that_the_readme_adds_trains(sandbox, tmp_path):
+    """The diff applies to the files as they are, and what it adds is legal and as large a network as its siblings."""
+    (diff,) = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    (tmp_path / "maximum.diff").write_text(diff)
+    files = ("params.yaml", "src/cilp/models/fusion.py")
+    assert re.findall(r"^\+\+\+ b/(.*)$", diff, flags=re.MULTILINE) == list(files)
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    run(tmp_path, "git", "apply", "maximum.diff")
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    assert params["variants"]["fusion"][-1] == "maximum"
+    small = {**params["fusion"]["maximum"], "epochs": 1, "batch_size": 8, "lr": 1e-3, "lr_min": 1e-6}
+    set_params(sandbox, {"fusion": {"maximum": small}, "variants": {"fusion": ["late", "maximum"]}})
+    shutil.copy(tmp_path / files[1], sandbox / files[1])
+    run(sandbox, sys.executable, "stages/check_params.py")
+    for downsampling in ("maxpool", "strided"):
+        options = ("--fusion", "maximum", "--downsampling", downsampling)
+        run(sandbox, sys.executable, "stages/train_fusion.py", *options, WANDB_MODE="disabled")
+    run(sandbox, sys.executable, "stages/compare_fusion.py")
+    assert "| metric | late | maximum |" in (sandbox / "metrics/fusion_comparison.md").read_text()
+    assert "| 1,415,051 | 824,201 |" in (sandbox / "metrics/fusion_comparison.md").read_text()
 
 
 def test_the_notebook_runs_outside_colab(project, tmp_path):

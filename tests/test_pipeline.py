@@ -129,7 +129,8 @@ def test_all_plots_stand_on_one_page_that_needs_no_network(project):
     run(project, sys.executable, "-m", "cilp.report.page")
     page = (project / "dvc_plots/index.html").read_text()
     assert not re.search(r"<(script|link)[^>]+(src|href)=", page)
-    for title in ("Training loss", "Validation loss", "Validation accuracy"):
+    titles = ("Training loss", "Validation loss", "Validation accuracy", "Twin test", "Confusion on the test set")
+    for title in titles:
         assert f'"text": "{title}"' in page
     assert all(f'"{variant}.csv"' in page for variant in VARIANTS)
 
@@ -295,7 +296,10 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(project, sandbox):
         assert (sandbox / name).read_bytes() == before
 
 
-def test_ctrl_c_ends_training_with_one_line(sandbox):
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_training_with_one_line(sandbox, number, code, word):
     set_params(sandbox, {"fusion": {"late": {"epochs": 10_000}}})
     command = [sys.executable, "stages/train_fusion.py", "--fusion", "late", "--downsampling", "maxpool"]
     training = subprocess.Popen(
@@ -310,9 +314,12 @@ def test_ctrl_c_ends_training_with_one_line(sandbox):
     try:
         assert "late-maxpool: 2 seeds" in training.stdout.readline()
         time.sleep(1)
-        training.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        training.send_signal(number)
         _, errors = training.communicate(timeout=30)
+        assert time.monotonic() - start < 2
     finally:
         training.kill()
-    assert training.returncode == 130
-    assert errors == "interrupted\n"
+    assert training.returncode == code
+    assert errors == f"{word}\n"
+    assert not [path for path in sandbox.rglob("*.tmp") if "wandb" not in path.parts]

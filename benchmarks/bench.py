@@ -1,0 +1,353 @@
+"""How fast the study is on this machine, as ratios to the reference study's loop, and what limits it.
+
+    PYTHONPATH=src python benchmarks/bench.py [--device auto]
+
+Needs ``data/packed.pt`` (``dvc repro pack``), and the models for the start-up of the later stages. Ours and theirs take
+turns in one run, on the same samples; a row shows the median ratio and the lowest and highest. Writes
+``benchmarks/results/<device>.json``. Run it with nothing beside it.
+"""
+
+import argparse
+import contextlib
+import gc
+import io
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import reference_loop as theirs
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cilp import packed, params
+from cilp.atomic import write_json
+from cilp.console import cli
+from cilp.contrastive.frozen import embed_split
+from cilp.contrastive.loss import contrastive_loss
+from cilp.contrastive.pairs import load_training_pairs
+from cilp.contrastive.pretraining import CilpParams, pretrain
+from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
+from cilp.models import embedder, fusion, lidar
+from cilp.models.embedder import EmbedderParams
+from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import Split, load_split
+
+PACKED = Path("data/packed.pt")
+SAMPLES = {"train": 320, "val": 80}
+"""Samples of an epoch here: a fifth of the study's, in the same proportion."""
+FROZEN_SAMPLES = 64
+CONTRASTIVE_BATCH = 512
+REPEATS = 3
+STAGES = {
+    "train_fusion": ["--fusion", "concat", "--downsampling", "maxpool"],
+    "train_lidar": [],
+    "pretrain_cilp": [],
+    "train_projector": [],
+    "train_rgb2lidar": [],
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: ``value`` in words, and the figures behind it."""
+
+    what: str
+    value: str
+    aim: str
+    figures: dict[str, float]
+
+
+class Bench:
+    """The rows as they come, on one device."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.rows: list[Row] = []
+
+    def add(self, what: str, value: str, aim: str = "", **figures: float) -> None:
+        """Print a row and keep it."""
+        self.rows.append(Row(what, value, aim, figures))
+        print(f"| {what} | {value} | {aim} |", flush=True)
+
+    def ratio(self, what: str, ours: Callable[[], object], other: Callable[[], object], aim: str) -> float:
+        """Add the row of how many times as long the other takes; they take turns, after one of each to warm up."""
+        times: dict[str, list[float]] = {"ours": [], "theirs": []}
+        for repeat in range(REPEATS + 1):
+            for name, run in (("ours", ours), ("theirs", other)):
+                seconds = self.seconds(run)
+                if repeat:
+                    times[name].append(seconds)
+        ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
+        middle = statistics.median(ratios)
+        self.add(
+            what,
+            f"{middle:,.1f}x ({min(ratios):,.1f} to {max(ratios):,.1f})",
+            aim,
+            ratio=middle,
+            lowest=min(ratios),
+            highest=max(ratios),
+            our_seconds=statistics.median(times["ours"]),
+        )
+        return statistics.median(times["ours"])
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """Wall time of a call, whatever it started on the device included."""
+        gc.collect()
+        start = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):  # progress would tear the table apart
+            run()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    device = prepare_device(parser.parse_args().device)
+    settings = params.load()
+    machine = describe(device)
+    print(f"{machine['device']}; torch {machine['torch']}, Python {machine['python']}\n")
+    print("| what | measured | to reach |\n| --- | --- | --- |", flush=True)
+    bench = Bench(device)
+    data = packed.load(PACKED)
+    peak = measure_peak(bench)
+    measure_classifiers(bench, data, peak)
+    measure_frozen(bench, data)
+    measure_contrastive(bench)
+    measure_whole_runs(bench, data, settings)
+    measure_simulator(bench)
+    measure_dvc(bench)
+    measure_start(bench)
+    name = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-")
+    rows = [{"what": row.what, "measured": row.value, "to reach": row.aim, **row.figures} for row in bench.rows]
+    write_json(Path(f"benchmarks/results/{name}.json"), {**machine, "rows": rows})
+    print(f"\nbenchmarks/results/{name}.json")
+
+
+def measure_peak(bench: Bench) -> float:
+    """What the machine can do at most: FLOP/s of a large matrix product in float32."""
+    a = torch.randn(2048, 2048, device=bench.device)
+    best = min(bench.seconds(lambda: a @ a) for _ in range(5))
+    flops = 2 * 2048**3 / best
+    bench.add("large matrix product, float32", f"{flops / 1e9:,.0f} GFLOP/s", flops_per_second=flops)
+    return flops
+
+
+def part(split: Split, count: int) -> Split:
+    """The first samples of a split."""
+    first = {name: getattr(split, name)[:count] for name in ("rgb", "range", "label", "scene", "sensor")}
+    return replace(split, **first)
+
+
+def samples(split: Split, data: packed.Packed, device: torch.device) -> theirs.Samples:
+    """The same samples as the reference study serves them, one by one from the host's memory."""
+    return theirs.Samples(
+        split.rgb.cpu(), split.range.cpu(), data.azimuth[0], data.zenith[0], split.label.cpu(), str(device)
+    )
+
+
+def measure_classifiers(bench: Bench, data: packed.Packed, peak: float) -> None:
+    """An epoch of training and validation of each fusion variant."""
+    train, valid = (part(load_split(data, name, bench.device), count) for name, count in SAMPLES.items())
+    loaders = theirs.loaders(samples(train, data, bench.device), samples(valid, data, bench.device))
+    once = TrainingParams(epochs=1, batch_size=theirs.BATCH, lr=1e-3, lr_min=1e-6)
+    for downsampling, aim in (("maxpool", ">= 1.8x"), ("strided", ">= 1.6x")):
+        for name in fusion.FUSIONS:
+
+            def build(name: str = name, downsampling: str = downsampling) -> nn.Module:
+                return fusion.build(name, downsampling, 50.0)
+
+            reference = theirs.fusion_network(name, downsampling).to(bench.device)
+            seconds = bench.ratio(
+                f"training epoch, {name}, {downsampling}",
+                lambda build=build: train_classifier(build, train, valid, once, 51, "bench"),
+                lambda model=reference: theirs.train_epochs(model, *loaders, epochs=1),
+                aim,
+            )
+            done, plain = flops_of(build(), train), flops_of(reference, train)
+            rate = (done * SAMPLES["train"] * 3 + done * SAMPLES["val"]) / seconds
+            bench.add(
+                f"  of the machine's limit, {name}, {downsampling}",
+                f"{rate / peak:.0%}, with {done / plain:.0%} of the plain network's operations",
+                share=rate / peak,
+                operations=done / plain,
+            )
+
+
+def flops_of(model: nn.Module, split: Split) -> float:
+    """Floating-point operations of a forward pass, a sample; a backward pass takes about twice as many."""
+    batch = slice(0, theirs.BATCH)
+    model = model.to(split.label.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(*split.inputs(batch))
+    return counter.get_total_flops() / theirs.BATCH
+
+
+def measure_frozen(bench: Bench, data: packed.Packed) -> None:
+    """Projector (40 epochs) and RGB-to-LiDAR classifier (50) between frozen models."""
+    split = part(load_split(data, "train", bench.device), FROZEN_SAMPLES)
+    arguments = params.load()["embedder"]
+    torch.manual_seed(51)
+    image = embedder.build("rgb", **arguments).to(bench.device, memory_format=torch.channels_last)
+    classifier = lidar.build(**arguments).to(bench.device, memory_format=torch.channels_last)
+    first = ProjectorParams(epochs=40, batch_size=32, lr=1e-4, lr_min=1e-6, weight_decay=5e-4)
+    second = TrainingParams(epochs=50, batch_size=32, lr=1e-4, lr_min=1e-6)
+
+    def ours() -> None:
+        images, target = embed_split(image, split), embed_split(classifier.embedder, split).embedding
+        pair = (images.embedding, target)
+        done = train_projector(pair, pair, first, 51, "bench")
+        train_classifier(lambda: projected_head(done.model, classifier.head), images, images, second, 51, "bench")
+
+    frozen = [theirs.Embedder().to(bench.device).requires_grad_(False) for _ in range(2)]
+    projector = nn.Sequential(nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 200)).to(bench.device)
+    head = nn.Sequential(nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 1)).to(bench.device).requires_grad_(False)
+    served = samples(split, data, bench.device)
+    loader, _ = theirs.loaders(served, served)
+    bench.ratio(
+        "frozen stages, embeddings computed once",
+        ours,
+        lambda: theirs.train_frozen(*frozen, projector, head, loader, (first.epochs, second.epochs)),
+        ">= 80x",
+    )
+
+
+def measure_contrastive(bench: Bench) -> None:
+    """Loss and gradients of a large batch, and what autograd keeps for them."""
+    rgb, points = (
+        torch.nn.functional.normalize(torch.randn(CONTRASTIVE_BATCH, 200, device=bench.device), dim=1).requires_grad_()
+        for _ in range(2)
+    )
+    log_scale = torch.zeros((), device=bench.device)
+
+    def ours() -> Tensor:
+        loss = contrastive_loss(rgb, points, log_scale)
+        loss.backward()
+        return loss.detach()
+
+    def other() -> Tensor:
+        loss = theirs.contrastive_loss(rgb, points)
+        loss.backward()
+        return loss.detach()
+
+    torch.testing.assert_close(ours(), other(), rtol=1e-4, atol=1e-5)
+    bench.ratio(f"contrastive loss, forward and backward, batch {CONTRASTIVE_BATCH}", ours, other, ">= 300x")
+    kept = [kept_bytes(run) for run in (ours, other)]
+    square = 4 * CONTRASTIVE_BATCH**2
+    bench.add(
+        "  memory kept for the backward pass",
+        f"{kept[0] / 1e6:,.1f} MB, {kept[0] / square:.1f} B x B floats; reference {kept[1] / 1e6:,.0f} MB",
+        "O(B^2) floats",
+        our_bytes=kept[0],
+        their_bytes=kept[1],
+    )
+
+
+def kept_bytes(run: Callable[[], object]) -> int:
+    """Bytes of the distinct tensors that autograd keeps during a call."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(kept.values())
+
+
+def measure_whole_runs(bench: Bench, data: packed.Packed, settings: dict) -> None:
+    """Whole training runs on a GPU, after one to warm up."""
+    titles = {"fusion": "one fusion run (concatenation, max-pooling)", "cilp": "one CILP run"}
+    if bench.device.type != "cuda":
+        for title, aim in zip(titles.values(), ("<= 1 s, >= 10x", "<= 3 s"), strict=True):
+            bench.add(f"{title}, GPU", "not measured: no GPU here", aim)
+        return
+    train, valid = (load_split(data, name, bench.device) for name in ("train", "val"))
+    protocol = TrainingParams(epochs=20, batch_size=32, lr=1e-3, lr_min=1e-6)
+    reference = theirs.fusion_network("concat", "maxpool").to(bench.device)
+    loaders = theirs.loaders(samples(train, data, bench.device), samples(valid, data, bench.device))
+    seconds = bench.ratio(
+        f"{titles['fusion']}, GPU",
+        lambda: train_classifier(lambda: fusion.build("concat", "maxpool", 50.0), train, valid, protocol, 51, "bench"),
+        lambda: theirs.train_epochs(reference, *loaders, epochs=20),
+        ">= 10x",
+    )
+    bench.add("  seconds", f"{seconds:.2f} s", "<= 1 s", seconds=seconds)
+    cilp, seen = params.section(settings, "cilp", CilpParams), params.section(settings, "embedder", EmbedderParams)
+    pairs = load_training_pairs(data, None, cilp.mirror, bench.device)
+    runs = [bench.seconds(lambda: pretrain(pairs, pairs.first(400), cilp, seen, 51, "bench")) for _ in range(2)]
+    bench.add(f"{titles['cilp']}, GPU", f"{runs[-1]:.2f} s", "<= 3 s", seconds=runs[-1])
+
+
+def measure_simulator(bench: Bench) -> None:
+    """3,000 scenes, 6,000 pairs, rendered and written to disk."""
+    from cilp.raw.simulate import simulate
+    from cilp.simulation.scenes import SimulateParams
+
+    simulation = params.section(params.load(), "data.simulate", SimulateParams)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = bench.seconds(lambda: simulate(Path(folder), 3000, simulation))
+    bench.add("simulator, 6,000 pairs written", f"{seconds:.1f} s", "<= 60 s", seconds=seconds)
+
+
+def measure_dvc(bench: Bench) -> None:
+    """``dvc repro`` where everything is up to date."""
+    what, aim = "`dvc repro` that has nothing to do", "<= 3 s"
+    dry = subprocess.run(["dvc", "repro", "--dry"], capture_output=True, text=True, check=False)
+    if dry.returncode or "Running stage" in dry.stdout:
+        bench.add(what, "not measured: there is something to do", aim)
+        return
+    runs = [
+        bench.seconds(lambda: subprocess.run(["dvc", "repro"], capture_output=True, check=True)) for _ in range(REPEATS)
+    ]
+    bench.add(what, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
+
+
+START = """
+import os, sys, time
+start = time.perf_counter()
+import runpy
+import torch
+
+def stop(*_):
+    print("SECONDS", time.perf_counter() - start, flush=True)
+    os._exit(0)
+
+from torch.optim.optimizer import register_optimizer_step_post_hook
+register_optimizer_step_post_hook(stop)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def measure_start(bench: Bench) -> None:
+    """From the first import of a training stage to the end of its first step, in a process of its own, W&B aside."""
+    environment = {**os.environ, "WANDB_MODE": "disabled"}
+    for stage, options in STAGES.items():
+        command = [sys.executable, "-c", START, f"stages/{stage}.py", *options]
+        runs = []
+        for _ in range(REPEATS):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            found = re.search(r"^SECONDS (\S+)$", done.stdout, flags=re.MULTILINE)
+            if found:
+                runs.append(float(found[1]))
+        what, aim = f"first import to first step, {stage}", "<= 5 s"
+        if runs:
+            bench.add(what, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
+        else:
+            bench.add(what, f"not measured: `dvc repro {stage}` first", aim)
+
+
+if __name__ == "__main__":
+    cli.run(main)
