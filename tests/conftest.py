@@ -20,13 +20,14 @@ os.environ |= {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list) -> None:
-    """Tests of one file stay together, and so do all that share the pipeline's clone; these come first, for they last
-    the longest and the others are done beside them."""
-    for item in items:
-        group = "pipeline" if "project" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests of one file stay together on a worker, and so do all that share the pipeline's clone."""
+    group = "pipeline" if "project" in item.fixturenames else item.path.name
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pipeline's first: they last the longest, and the others are done beside them."""
     items.sort(key=lambda item: "project" not in item.fixturenames)
 
 
