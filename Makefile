@@ -65,7 +65,7 @@ bench: $(READY)  ## how fast the study is here, against the reference study's lo
 	@PYTHONPATH=src python benchmarks/bench.py
 
 test: $(READY)  ## run the tests, two files at a time
-	python -m pytest --numprocesses 2 --dist loadgroup
+	python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)  ## check style and formatting
 	ruff check .

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 _settings = Path(tempfile.mkdtemp(prefix="settings-"))
 for name in [name for name in os.environ if name.startswith(("FIFTYONE_", "WANDB_", "DVC_"))]:
@@ -20,28 +21,33 @@ os.environ |= {
 }
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests of one file stay together on a worker, and so do all that share the pipeline's clone."""
-    group = "pipeline" if "project" in item.fixturenames else item.path.name
-    item.add_marker(pytest.mark.xdist_group(group))
+SHARE_THE_CLONE = {"test_pipeline.py": 0, "test_living_with_it.py": 2, "test_distributed.py": 2}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The pipeline's first: they last the longest, and the others are done beside them."""
-    items.sort(key=lambda item: "project" not in item.fixturenames)
+    """The longest file first, with the clone that it makes; what needs that as well comes last, when it is there."""
+    items.sort(key=lambda item: SHARE_THE_CLONE.get(item.path.name, 1))
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of the working tree in which ``dvc repro`` has run once, everything committed; a test that changes it
-    puts it back."""
+    """A clone of the working tree in which ``dvc repro`` has run once, everything committed.
+
+    The first worker to ask makes it, each has a copy of its own, and a test that changes it puts it back.
+    """
     from clone import clone, commit, run  # which takes a copy of the environment as it stands now
     from tiny import TINY
 
-    project = clone(tmp_path_factory.mktemp("clone"), TINY)
-    run(project, "dvc", "repro")
-    commit(project, "results")
-    return project
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "pipeline"
+    with FileLock(f"{made}.lock"):
+        if not (made / ".git/made").exists():
+            made.mkdir()
+            clone(made, TINY)
+            run(made, "dvc", "repro")
+            commit(made, "results")
+            (made / ".git/made").touch()
+    return shutil.copytree(made, tmp_path_factory.mktemp("clone") / "project", symlinks=True)
 
 
 @pytest.fixture
