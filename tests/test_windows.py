@@ -14,10 +14,10 @@ def gradients(output, x, blocks):
     return torch.autograd.grad((output * weight).sum(), [x, *blocks.parameters()])
 
 
-@pytest.fixture(scope="module")
-def blocks():
+@pytest.fixture(scope="module", params=["maxpool", "strided"])
+def blocks(request):
     torch.manual_seed(0)
-    return encoder([4, 5, 6, 7, 8], "maxpool").double()
+    return encoder([4, 5, 6, 7, 8], request.param).double()
 
 
 @pytest.fixture(scope="module", params=["zero", "varied"])

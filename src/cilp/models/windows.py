@@ -1,9 +1,11 @@
 """The same convolutions on fewer pixels: most of a view is background, which needs computing once and not per sample.
 
 Where a view shows what the empty view shows, so do its feature maps, except near the object. So each layer is computed
-in a window around the object, and pasted into the feature map of the empty view. The result and its gradients are those
+in windows around the objects, and pasted into the feature map of the empty view. The result and its gradients are those
 of the plain layers (``tests/test_windows.py``: equal to 1e-12 in float64).
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +14,16 @@ from torch.nn.functional import conv2d, pad
 SAMPLES = 64
 """Objects of like size are computed together, so many of them or more: a large one then widens few windows. Measured on
 2 cores in batches of 32 and 128; smaller groups lost more to their number than they won."""
+DEPTH = {"maxpool": 1, "strided": 2}
+"""Blocks that run in one window before their result is pasted. Strided convolutions are so cheap that pasting after
+each of them costs what the window saves; through two of them a window grows little."""
 
 
 def darkness(rgb: Tensor) -> Tensor:
     """The image (4, H, W) in which nothing is seen, opaque black, for RGBA images (B, 4, H, W) in [0, 1]."""
-    return rgb.new_tensor([0.0, 0.0, 0.0, 1.0]).view(4, 1, 1).expand(rgb.shape[1:])
+    empty = torch.zeros_like(rgb[0])  # made on the device: copying four numbers to a GPU would hold the host up
+    empty[3] = 1.0
+    return empty
 
 
 def emptiness(lidar: Tensor) -> Tensor:
@@ -31,68 +38,112 @@ def emptiness(lidar: Tensor) -> Tensor:
 def encode(blocks: nn.Sequential, x: Tensor, empty: Tensor) -> Tensor:
     """What ``blocks(x)`` is, for a chain of ``Downsample`` and views (B, C, H, W) that mostly show ``empty`` (C, H, W).
 
-    On a GPU the plain layers run: window sizes depend on the data, and reading them would hold the host up. So they do
-    where the convolutions are strided, hence four times as cheap: there, windows were no faster.
+    On a GPU the plain layers run: window sizes depend on the data, and reading them would hold the host up.
     """
-    if x.is_cuda or any(block.convolution.stride != (1, 1) for block in blocks):
+    if x.is_cuda:
         return blocks(x)
     seen = x.detach().ne(empty).any(dim=1)
-    extents = [seen.any(dim=axis).sum(dim=1) for axis in (1, 2)]
-    order = torch.maximum(*extents).argsort(stable=True)
-    parts = [_encode(blocks, x[rows], seen[rows], empty) for rows in order.chunk(max(1, len(x) // SAMPLES))]
+    down, across = seen.any(dim=2), seen.any(dim=1)
+    groups = len(x) // SAMPLES
+    if groups < 2:
+        return _encode(blocks, x, down, across, empty)
+    order = torch.maximum(down.sum(dim=1), across.sum(dim=1)).argsort(stable=True)
+    parts = [_encode(blocks, x[rows], down[rows], across[rows], empty) for rows in order.chunk(groups)]
     return torch.cat(parts)[order.argsort()]
 
 
-def _encode(blocks: nn.Sequential, x: Tensor, seen: Tensor, empty: Tensor) -> Tensor:
-    """The same for samples whose windows all have the size of the largest one."""
-    rows, columns = _Extent(seen.any(dim=2)), _Extent(seen.any(dim=1))
-    full = pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (B, H + 2, W + 2, C): zero padding is part of the map
+def _encode(blocks: nn.Sequential, x: Tensor, down: Tensor, across: Tensor, empty: Tensor) -> Tensor:
+    """The same for samples whose windows all have the size of the largest one.
+
+    ``down`` (B, H) and ``across`` (B, W) say which rows and columns show something.
+    """
+    pooled = blocks[0].convolution.stride == (1, 1)
+    depth = DEPTH["maxpool" if pooled else "strided"]
+    halo = 2**depth - 1
+    rows, columns = _Extent(down, pooled), _Extent(across, pooled)
+    full = pad(x, (halo,) * 4).permute(0, 2, 3, 1)  # (B, H + 2 halo, W + 2 halo, C): zero padding is part of the map
     empty = empty.unsqueeze(0)
-    for number, block in enumerate(blocks):
-        height, width = empty.shape[2] // 2, empty.shape[3] // 2
-        rows.shrink(height)
-        columns.shrink(width)
-        if 4 * rows.size * columns.size > 3 * height * width:  # windows no longer pay
-            return blocks[number:](full[:, 1:-1, 1:-1].permute(0, 3, 1, 2))
-        empty = block(empty)
-        patch = _Cut.apply(full, _window(rows, columns, 2)).permute(0, 3, 1, 2)
-        patch = torch.relu(block.pool(conv2d(patch, block.convolution.weight, block.convolution.bias)))
-        full = _Paste.apply(patch.permute(0, 2, 3, 1), empty[0].permute(1, 2, 0), _window(rows, columns, 1))
-    return full[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+    for number in range(0, len(blocks), depth):
+        part = blocks[number : number + depth]
+        rows.shrink(len(part))
+        columns.shrink(len(part))
+        if 4 * rows.size * columns.size > 3 * rows.length * columns.length:  # windows no longer pay
+            return blocks[number:](full[:, halo:-halo, halo:-halo].permute(0, 3, 1, 2))
+        patch, empty = _in_windows(part, full, rows, columns, halo), part(empty)
+        full = _Paste.apply(patch, empty[0].permute(1, 2, 0), _window(rows.span(), columns.span(), halo), halo)
+    return full[:, halo:-halo, halo:-halo].permute(0, 3, 1, 2)
+
+
+def _in_windows(blocks: nn.Sequential, full: Tensor, rows: "_Extent", columns: "_Extent", halo: int) -> Tensor:
+    """What ``blocks`` give in each sample's window, (B, h, w, C), from padded maps (B, H + 2 halo, W + 2 halo, C)."""
+    spans = [(rows.span(before), columns.span(before)) for before in range(len(blocks), -1, -1)]
+    patch = _Cut.apply(full, _window(*spans[0], halo)).permute(0, 3, 1, 2)
+    for number, (block, inner) in enumerate(zip(blocks, spans[1:], strict=True), 1):
+        layer = block.convolution
+        patch = torch.relu(block.pool(conv2d(patch, layer.weight, layer.bias, layer.stride)))
+        if number < len(blocks):  # what lies beyond the map is zero padding for the next convolution
+            down, across = (span.inside() for span in inner)
+            patch = patch * (down.unsqueeze(2) & across.unsqueeze(1)).unsqueeze(1)
+    return patch.permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Consecutive indices along one axis of a map of ``length``: ``size`` of them from ``first`` (B,) on."""
+
+    first: Tensor
+    size: int
+    length: int
+
+    def indices(self) -> Tensor:
+        """(B, size), beyond the map as well."""
+        return self.first.unsqueeze(1) + torch.arange(self.size)
+
+    def inside(self) -> Tensor:
+        """(B, size), which of them the map has."""
+        indices = self.indices()
+        return (indices >= 0) & (indices < self.length)
 
 
 class _Extent:
     """Along one axis, where each sample differs from the empty view: first index (B,), and one size for all."""
 
-    def __init__(self, seen: Tensor):
-        length = seen.shape[1]
-        index = torch.arange(length)
-        self.first = torch.where(seen, index, length).amin(dim=1)
+    def __init__(self, seen: Tensor, pooled: bool):
+        self.pooled, self.length = int(pooled), seen.shape[1]
+        index = torch.arange(self.length)
+        self.first = torch.where(seen, index, self.length).amin(dim=1)
         self.end = torch.where(seen, index + 1, 0).amax(dim=1)
         self.first = torch.minimum(self.first, self.end)  # nothing seen: an empty extent
 
-    def shrink(self, length: int) -> None:
-        """To the indices, ``length`` of them, that a 3-wide convolution and pooling by 2 reach."""
-        self.first = (self.first - 1).clamp(min=0) // 2
-        self.end = ((self.end + 2) // 2).clamp(max=length)
+    def shrink(self, blocks: int) -> None:
+        """To the indices that it reaches through so many blocks.
+
+        Index i of a result depends on 2i - 1 to 2i + 1 of what the block is given, and, where it pools, on 2i + 2.
+        """
+        for _ in range(blocks):
+            self.length //= 2
+            self.first = (self.first - self.pooled).clamp(min=0) // 2
+            self.end = ((self.end + 2) // 2).clamp(max=self.length)
         self.size = max(int((self.end - self.first).max()), 1)
-        self.first = self.first.clamp(max=length - self.size)
+        self.first = self.first.clamp(max=self.length - self.size)
         self.end = self.first + self.size
 
+    def span(self, before: int = 0) -> _Span:
+        """The window, or what of the map so many blocks before it depends on."""
+        first, size = self.first, self.size
+        for _ in range(before):
+            first, size = 2 * first - 1, 2 * size + 1 + self.pooled
+        return _Span(first, size, self.length << before)
 
-def _window(rows: _Extent, columns: _Extent, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of each sample's window in a padded map: of inputs (stride 2, with halo) or of results (stride 1)."""
-    halo = stride == 2
 
-    def along(extent: _Extent) -> Tensor:
-        first = extent.first * stride + (not halo)
-        return first.unsqueeze(1) + torch.arange(extent.size * stride + 2 * halo)
-
-    return torch.arange(len(rows.first)).view(-1, 1, 1), along(rows).unsqueeze(2), along(columns).unsqueeze(1)
+def _window(rows: _Span, columns: _Span, halo: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of each sample's window in a map that is padded by ``halo``."""
+    samples = torch.arange(len(rows.first)).view(-1, 1, 1)
+    return samples, (rows.indices() + halo).unsqueeze(2), (columns.indices() + halo).unsqueeze(1)
 
 
 class _Cut(torch.autograd.Function):
-    """Windows (B, h, w, C) out of padded maps (B, H + 2, W + 2, C)."""
+    """Windows (B, h, w, C) out of padded maps (B, H, W, C)."""
 
     @staticmethod
     def forward(ctx, full: Tensor, window: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -107,18 +158,18 @@ class _Cut(torch.autograd.Function):
 
 
 class _Paste(torch.autograd.Function):
-    """Windows (B, h, w, C) put into copies of the empty view's map (H, W, C), padded: (B, H + 2, W + 2, C)."""
+    """Windows (B, h, w, C) put into copies of the empty view's map (H, W, C): (B, H + 2 halo, W + 2 halo, C)."""
 
     @staticmethod
-    def forward(ctx, patch: Tensor, empty: Tensor, window: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        ctx.window = window
-        full = pad(empty, (0, 0, 1, 1, 1, 1)).expand(len(patch), -1, -1, -1).contiguous()
+    def forward(ctx, patch: Tensor, empty: Tensor, window: tuple[Tensor, Tensor, Tensor], halo: int) -> Tensor:
+        ctx.window, ctx.halo = window, halo
+        full = pad(empty, (0, 0, *(halo,) * 4)).expand(len(patch), -1, -1, -1).contiguous()
         full[window] = patch
         return full
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         patch = gradient[ctx.window]
         outside = gradient.clone()
         outside[ctx.window] = 0
-        return patch, outside[:, 1:-1, 1:-1].sum(dim=0), None
+        return patch, outside[:, ctx.halo : -ctx.halo, ctx.halo : -ctx.halo].sum(dim=0), None, None
