@@ -48,7 +48,7 @@ def main() -> None:
         with tracking.start_run(settings, group="fusion", name=f"{name}-{seed}", config=config) as run:
             done = train_classifier(
                 lambda: fusion.build(**network), train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch,
-                runs.of(seed),
+                runs.of(seed), section=f"fusion.{variant.fusion}",
             )  # fmt: skip
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)

@@ -46,7 +46,7 @@ def main() -> None:
         with tracking.start_run(settings, group="lidar", name=f"lidar-{seed}", config=config) as run:
             done = train_classifier(
                 lambda: lidar.build(**embedder.arguments()), train, valid, protocol, seed, f"lidar seed {seed}",
-                run.log_epoch, runs.of(seed),
+                run.log_epoch, runs.of(seed), section="lidar",
             )  # fmt: skip
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)

@@ -42,7 +42,7 @@ def main() -> None:
         )
         config = {**asdict(protocol), "optimizer": "AdamW", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="projector", name=f"projector-{seed}", config=config) as run:
-            done = train_projector(train, valid, protocol, seed, f"projector seed {seed}", run.log_epoch)
+            done = train_projector(train, valid, protocol, seed, f"projector seed {seed}", run.log_epoch, "projector")
             test_loss, test_cosine = score_projector(done.model, *test)
             metrics[seed] = {
                 "valid_loss": done.best.valid_loss,

@@ -49,7 +49,7 @@ def main() -> None:
         with tracking.start_run(settings, group="rgb2lidar", name=f"rgb2lidar-{seed}", config=config) as run:
             done = train_classifier(
                 lambda given=(projector, lidar.head): projected_head(*given), train, valid, protocol, seed,
-                f"RGB-to-LiDAR seed {seed}", run.log_epoch,
+                f"RGB-to-LiDAR seed {seed}", run.log_epoch, section="rgb2lidar",
             )  # fmt: skip
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)

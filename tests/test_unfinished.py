@@ -138,6 +138,18 @@ def test_a_state_that_cannot_be_read_is_no_state(tmp_path, content, capsys):
     assert "begins anew" in capsys.readouterr().out
 
 
+def test_a_damaged_state_is_no_state(tmp_path, capsys):
+    """To torch a changed weight is as good as any other, but the run would end with other bits."""
+    path = tmp_path / "state.pt"
+    state = Unfinished(path, "mine")
+    state.save({"weight": torch.full((1000,), 1.5)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((8,), 1.5).numpy().tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    assert state.load(CPU) is None
+    assert "begins anew" in capsys.readouterr().out
+
+
 def test_a_gpu_that_is_done_at_once_saves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 3600.0)
     classifier(make_packed(), Unfinished(tmp_path / "state.pt", "mine"))

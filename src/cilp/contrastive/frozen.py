@@ -36,6 +36,7 @@ class Embedded:
 
     embedding: Tensor  # (N, 200) float32, unit length
     label: Tensor  # (N,) float32, 1 for a sphere
+    shard = None  # a batch may take rows from anywhere
 
     def __len__(self) -> int:
         return len(self.label)

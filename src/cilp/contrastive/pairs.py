@@ -13,20 +13,26 @@ from cilp.errors import UserError
 from cilp.packed import Packed
 from cilp.sensors import ray_directions
 from cilp.training.inputs import image, xyza
+from cilp.training.stream import SHARD, Streamed, pixels, shards
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """N pairs on one device, as stored."""
+    """N pairs on one device, as stored, or streamed where they are too many."""
 
-    rgb: Tensor  # (N, 64, 64, 4) uint8
-    range: Tensor  # (N, 64, 64) float32 metres
+    rgb: Tensor | Streamed  # (N, 64, 64, 4) uint8
+    range: Tensor | Streamed  # (N, 64, 64) float32 metres
     scene: Tensor  # (N,) int64
     directions: Tensor  # (K, 64, 64, 3) float32 unit vectors, one set per calibration
     sensor: Tensor  # (N,) int64, which calibration
 
     def __len__(self) -> int:
         return len(self.scene)
+
+    @property
+    def shard(self) -> int | None:
+        """Within how many consecutive rows a batch must lie; None for anywhere."""
+        return SHARD if isinstance(self.range, Streamed) else None
 
     def first(self, count: int) -> "Pairs":
         """The first ``count`` pairs."""
@@ -44,7 +50,8 @@ class Pairs:
 
 
 def load_pairs(sources: Sequence[tuple[Packed, slice]], device: torch.device) -> Pairs:
-    """Copy the given rows of each packed file to ``device``, one after the other."""
+    """Copy the given rows of each packed file to ``device``, one after the other, or have them streamed."""
+    rgb, ranges = pixels(sources, device)
     sensors = [0]
     for packed, _ in sources:
         sensors.append(sensors[-1] + len(packed.azimuth))
@@ -54,8 +61,8 @@ def load_pairs(sources: Sequence[tuple[Packed, slice]], device: torch.device) ->
     which = torch.tensor([number[a.numpy().tobytes(), z.numpy().tobytes()] for a, z in angles])
     directions = [torch.from_numpy(ray_directions(a.numpy(), z.numpy())).float() for a, z in distinct.values()]
     return Pairs(
-        rgb=torch.cat([packed.rgb[rows] for packed, rows in sources]).to(device),
-        range=torch.cat([packed.range[rows] for packed, rows in sources]).to(device),
+        rgb=rgb,
+        range=ranges,
         scene=torch.cat([packed.scene[rows].long() for packed, rows in sources]).to(device),
         directions=torch.stack(directions).to(device),
         sensor=torch.cat(
@@ -79,13 +86,18 @@ def load_training_pairs(data: Packed, pool: Packed | None, mirror: bool, device:
     return load_pairs(sources, device)
 
 
-def passes(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -> Iterator[Tensor]:
+def passes(
+    scene: Tensor, size: int, twins: bool, generator: torch.Generator, shard: int | None = None
+) -> Iterator[Tensor]:
     """Rows (size,) int64 of one pass after the other, each in a new order, without end.
 
-    What fills no batch at the end of a pass is left to the passes after it.
+    What fills no batch at the end of a pass is left to the passes after it. With ``shard``, no batch goes beyond so
+    many consecutive rows, and what fills no batch at the end of a shard is left as well.
     """
     while True:
-        yield from list(batches(scene, size, twins, generator))
+        for first in shards(len(scene), shard, generator):
+            part = scene[first : first + (shard or len(scene))]
+            yield from [rows + first for rows in batches(part, size, twins, generator)]
 
 
 def batches(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -> Iterator[Tensor]:
@@ -133,7 +145,7 @@ class View:
         if self.up_down:
             rgb, ranges = rgb.flip(1), ranges.flip(2).roll(1, 2)
         if self.colours != (0, 1, 2):
-            rgb = rgb[..., [*self.colours, 3]]
+            rgb = torch.stack([rgb[..., channel] for channel in (*self.colours, 3)], dim=3)
         return rgb, ranges
 
 

@@ -86,10 +86,12 @@ def pretrain(
     without an interruption from which ``unfinished`` goes on.
 
     Raises:
-        UserError: the batch is larger than the training set, or the loss is no longer a number.
+        UserError: the batch is larger than the training set or than memory, or the loss is no longer a number.
     """
-    if params.batch_size > len(train):
-        raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {len(train)} training pairs; lower it.")
+    at_once = min(len(train), train.shard or len(train))
+    if params.batch_size > at_once:
+        where = "a shard" if train.shard else "training"
+        raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {at_once} {where} pairs; lower it.")
     device, processes = train.rgb.device, world()
     processes.check_divides(params.batch_size, "cilp.batch_size")
     torch.manual_seed(seed)
@@ -113,8 +115,8 @@ def pretrain(
 
     network = processes.wrap(model)
 
-    def loss_of(rows: Tensor, view: View) -> Tensor:
-        rgb, lidar = map(processes.gather, network(*train.inputs(rows, view)))
+    def loss_of(*views: Tensor) -> Tensor:
+        rgb, lidar = map(processes.gather, network(*views))
         return contrastive_loss(rgb, lidar, model.log_scale)
 
     def validate(step: int, train_loss: float, learning_rate: float) -> Validation:
@@ -139,6 +141,7 @@ def pretrain(
         optimizer,
         schedule,
         _varied(train, params, seed),
+        train.inputs,
         loss_of,
         validate,
         steps=params.steps,
@@ -146,6 +149,7 @@ def pretrain(
         samples=params.steps * params.batch_size,
         figures=Validation,
         label=label,
+        section="cilp",
         summary=summary,
         on_validation=on_validation,
         names=lambda rows: f"pairs of the scenes {train.scene[rows].tolist()}",
@@ -157,8 +161,9 @@ def pretrain(
 def _varied(train: Pairs, params: CilpParams, seed: int) -> Iterator[Batch]:
     """Batch after batch without end: rows (``batch_size``,) and how they are varied."""
     generator = torch.Generator().manual_seed(seed)
-    for rows in passes(train.scene, params.batch_size, params.twins, generator):
-        yield rows.to(train.rgb.device), View.draw(params.mirror, params.permute_colours, generator)
+    device = torch.device("cpu") if train.shard else train.rgb.device
+    for rows in passes(train.scene, params.batch_size, params.twins, generator, train.shard):
+        yield rows.to(device, non_blocking=True), View.draw(params.mirror, params.permute_colours, generator)
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from cilp.models.projector import Projector
 from cilp.models.rgb2lidar import ProjectedHead
 from cilp.training.classifier import TrainingParams
 from cilp.training.distributed import world
-from cilp.training.loop import Trained, fit, shuffled
+from cilp.training.loop import Trained, fit, shuffled, steps_of_a_pass
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,19 @@ def train_projector(
     seed: int,
     label: str,
     on_epoch: Callable[[ProjectorEpoch], None] = lambda epoch: None,
+    section: str = "",
 ) -> Trained[Projector, ProjectorEpoch]:
     """Fit a projector that maps the first embeddings of a pair (N, 200) to the second (N, 200), both frozen.
 
     Raises:
-        UserError: the batch is larger than the training set, or the loss is no longer a number.
+        UserError: the batch is larger than the training set or than memory, or the loss is no longer a number.
     """
     source, target = train
-    batches = shuffled(len(source), params.batch_size, seed, source.device)
+    batches = shuffled(len(source), params.batch_size, seed, source.device, section)
     torch.manual_seed(seed)
     model = Projector().to(source.device)
     network = world().wrap(model)
-    steps = math.ceil(len(source) / params.batch_size)
+    steps = steps_of_a_pass(len(source), params.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
 
@@ -69,13 +70,15 @@ def train_projector(
         optimizer,
         schedule,
         batches,
-        lambda rows: mse_loss(network(source[rows]), target[rows]),
+        lambda rows: (source[rows], target[rows]),
+        lambda rgb, lidar: mse_loss(network(rgb), lidar),
         validate,
         steps=params.epochs * steps,
         every=steps,
         samples=params.epochs * len(source),
         figures=ProjectorEpoch,
         label=label,
+        section=section,
         summary=lambda epoch: (
             f"epoch {epoch.epoch}/{params.epochs}  loss {epoch.train_loss:.5f}  cosine {epoch.valid_cosine:.4f}"
         ),

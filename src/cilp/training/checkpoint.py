@@ -1,13 +1,14 @@
 """Checkpoints that rebuild their own model: weights, the model's name and arguments, and the params that made them."""
 
 import importlib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from cilp.atomic import replacing
+from cilp.atomic import check_archive, replacing
 from cilp.errors import UserError
 from cilp.training.distributed import world
 
@@ -46,14 +47,20 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
     """Rebuild the model of a checkpoint, in evaluation mode, and return it with the checkpoint's other entries.
 
     Raises:
-        UserError: the file is missing or no checkpoint of this project. Nothing in it is executed (``weights_only``).
+        UserError: the file is missing, damaged or no checkpoint of this project. Nothing in it is executed
+            (``weights_only``).
     """
     try:
+        check_archive(path)
         content = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"it is not in the format {FORMAT}")
+        if not isinstance(content.get("params"), dict) or not isinstance(content.get("seed"), int):
+            raise ValueError("it does not say with which params and seed it was made")
         model = _build(content["model"], content["arguments"]).to(device, memory_format=torch.channels_last)
         model.load_state_dict(content.pop("weights"))
+        if not all(bool(tensor.isfinite().all()) for tensor in chain(model.parameters(), model.buffers())):
+            raise ValueError("it has weights that are not finite")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; train it with `dvc repro`, or fetch it with `dvc pull`.") from None
     except Exception as error:

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from cilp.training.device import EVALUATION_BATCH
 from cilp.training.distributed import world
 from cilp.training.inputs import Split
-from cilp.training.loop import Trained, fit, shuffled
+from cilp.training.loop import Trained, fit, shuffled, steps_of_a_pass
 from cilp.training.unfinished import Unfinished
 
 
@@ -66,21 +66,22 @@ def train_classifier(
     label: str,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     unfinished: Unfinished | None = None,
+    section: str = "",
 ) -> Trained[nn.Module, Epoch]:
     """Train what ``build`` returns on ``train`` and keep the weights with the lowest loss on ``valid``.
 
     ``seed`` decides initial weights and order of the samples; on one machine it decides every bit of the result, with
-    or without an interruption from which ``unfinished`` goes on.
+    or without an interruption from which ``unfinished`` goes on. ``section`` of ``params.yaml`` holds ``params``.
 
     Raises:
-        UserError: the batch is larger than the training set, or the loss is no longer a number.
+        UserError: the batch is larger than the training set or than memory, or the loss is no longer a number.
     """
     device = train.label.device
-    batches = shuffled(len(train), params.batch_size, seed, device)
+    batches = shuffled(len(train), params.batch_size, seed, device, section, train.shard)
     torch.manual_seed(seed)
     model = build().to(device, memory_format=torch.channels_last)
     network = world().wrap(model)
-    steps = math.ceil(len(train) / params.batch_size)
+    steps = steps_of_a_pass(len(train), params.batch_size, train.shard)
     optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
 
@@ -92,13 +93,15 @@ def train_classifier(
         optimizer,
         schedule,
         batches,
-        lambda rows: binary_cross_entropy_with_logits(network(*train.inputs(rows)), train.label[rows]),
+        lambda rows: (*train.inputs(rows), train.label[rows]),
+        lambda *inputs: binary_cross_entropy_with_logits(network(*inputs[:-1]), inputs[-1]),
         validate,
         steps=params.epochs * steps,
         every=steps,
         samples=params.epochs * len(train),
         figures=Epoch,
         label=label,
+        section=section,
         summary=lambda epoch: (
             f"epoch {epoch.epoch}/{params.epochs}  loss {epoch.train_loss:.4f}  "
             f"valid accuracy {epoch.valid_accuracy:.4f}"

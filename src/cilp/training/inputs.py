@@ -1,4 +1,7 @@
-"""A split as tensors that stay on the device; batches of model inputs are made there, by index."""
+"""A split as tensors that stay on the device; batches of model inputs are made there, by index.
+
+A split too large for that is streamed (``cilp.training.stream``).
+"""
 
 from dataclasses import dataclass
 
@@ -7,14 +10,15 @@ from torch import Tensor
 
 from cilp.packed import Packed
 from cilp.sensors import MAX_RANGE, ray_directions
+from cilp.training.stream import SHARD, Streamed, pixels
 
 
 @dataclass(frozen=True)
 class Split:
     """N pairs on one device, as stored: bytes and ranges, a quarter of what the float inputs would take."""
 
-    rgb: Tensor  # (N, 64, 64, 4) uint8
-    range: Tensor  # (N, 64, 64) float32 metres
+    rgb: Tensor | Streamed  # (N, 64, 64, 4) uint8
+    range: Tensor | Streamed  # (N, 64, 64) float32 metres
     label: Tensor  # (N,) float32, 1 for a sphere
     scene: Tensor  # (N,) int32
     directions: Tensor  # (K, 64, 64, 3) float32 unit vectors, one set per calibration
@@ -22,6 +26,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def shard(self) -> int | None:
+        """Within how many consecutive rows a batch must lie; None for anywhere."""
+        return SHARD if isinstance(self.range, Streamed) else None
 
     def inputs(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each, laid out channels-last."""
@@ -37,18 +46,17 @@ class Split:
 
 
 def load_split(packed: Packed, split: str, device: torch.device) -> Split:
-    """Copy one split of the packed data to ``device``."""
+    """Copy one split of the packed data to ``device``, or have it streamed."""
     rows = packed.rows(split)
+    rgb, ranges = pixels([(packed, rows)], device)
     directions = [ray_directions(a.numpy(), z.numpy()) for a, z in zip(packed.azimuth, packed.zenith, strict=True)]
     tensors = {
-        "rgb": packed.rgb[rows],
-        "range": packed.range[rows],
         "label": packed.label[rows].float(),
         "scene": packed.scene[rows],
         "directions": torch.stack([torch.from_numpy(d) for d in directions]).float(),
         "sensor": packed.sensor[rows].long(),
     }
-    return Split(**{name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
+    return Split(rgb, ranges, **{name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
 
 
 def image(rgb: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from cilp.console.progress import ProgressBar
 from cilp.errors import UserError
 from cilp.training.cost import CostMeter
 from cilp.training.distributed import world
+from cilp.training.step import Gradients
+from cilp.training.stream import shards
 from cilp.training.unfinished import Unfinished
 
 
@@ -29,7 +31,7 @@ class Figures(Protocol):
 M = TypeVar("M", bound=nn.Module)
 F = TypeVar("F", bound=Figures)
 Batch = tuple[Any, ...]
-"""Rows (B,) int64 of the training set, then whatever else the loss takes."""
+"""Rows (B,) int64 of the training set, then whatever else decides the inputs."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,43 @@ class Trained(Generic[M, F]):
     cost: dict[str, float]
 
 
-def shuffled(count: int, batch_size: int, seed: int, device: torch.device) -> Iterator[Batch]:
+def shuffled(
+    count: int, batch_size: int, seed: int, device: torch.device, section: str = "", shard: int | None = None
+) -> Iterator[Batch]:
     """Rows of one pass after the other over ``count`` samples, each in a new order; a pass's last batch may be small.
+
+    With ``shard``, no batch goes beyond so many consecutive rows, the rows stay on the host, and the last batch of each
+    shard may be small.
 
     Raises:
         UserError: the batch is larger than the training set.
     """
     if batch_size > count:
-        raise UserError(f"batch_size is {batch_size}, but there are {count} training samples; lower it.")
+        raise UserError(
+            f"{param(section, 'batch_size')} is {batch_size}, but there are {count} training samples; lower it."
+        )
 
     def passes() -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(seed)
         while True:
-            for rows in torch.randperm(count, generator=generator).to(device).split(batch_size):
-                yield (rows,)
+            for first in shards(count, shard, generator):
+                rows = torch.randperm(min(shard or count, count - first), generator=generator)
+                rows = rows + first if shard else rows.to(device)
+                for batch in rows.split(batch_size):
+                    yield (batch,)
 
     return passes()
+
+
+def steps_of_a_pass(count: int, batch_size: int, shard: int | None = None) -> int:
+    """How many batches ``shuffled`` makes of ``count`` samples."""
+    whole, rest = divmod(count, shard or count)
+    return whole * math.ceil((shard or count) / batch_size) + math.ceil(rest / batch_size)
+
+
+def param(section: str, name: str) -> str:
+    """What a param is called in ``params.yaml``."""
+    return f"{section}.{name}" if section else name
 
 
 def fit(
@@ -65,6 +88,7 @@ def fit(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     batches: Iterator[Batch],
+    inputs_of: Callable[..., tuple[Tensor, ...]],
     loss_of: Callable[..., Tensor],
     validate: Callable[[int, float, float], F],
     *,
@@ -73,6 +97,7 @@ def fit(
     samples: int,
     figures: type[F],
     label: str,
+    section: str = "",
     summary: Callable[[F], str],
     on_validation: Callable[[F], None],
     names: Callable[[Tensor], str],
@@ -83,22 +108,31 @@ def fit(
 
     Args:
         batches: endless, and all that is random once the model is built: a run that goes on skips what it has seen.
-        loss_of: mean loss of a batch, whose elements are its arguments.
+        inputs_of: what a batch, whose elements are the arguments, gives the loss; any number of tensors (B, ...).
+        loss_of: mean loss of these inputs, without a look at anything on the host: a GPU replays it.
         validate: ``figures`` from the step, the mean training loss since the last validation, and the learning rate.
         samples: how many samples the steps take in all, for the progress bar.
+        section: of ``params.yaml`` that holds the batch size and the learning rate, for what is complained about.
         summary: figures in a few words, for the progress bar.
         on_validation: is told all figures, those from before an interruption as well.
         names: what the rows of a batch are called where it is complained about.
         unfinished: where what an interrupted run needs to go on is kept, if anywhere.
         gathers: whether ``loss_of`` gathers what other processes embed, hence is the loss of the whole batch.
 
-    Of several processes (``cilp.training.distributed``), each gets its share of a batch's rows as ``loss_of``'s first
+    Of several processes (``cilp.training.distributed``), each gets its share of a batch's rows as ``inputs_of``'s first
     argument; gradients are averaged where ``loss_of`` uses a wrapped model.
 
     Raises:
-        UserError: the loss is no longer a number.
+        UserError: the loss is no longer a number, or memory is too small for a batch.
     """
     device, processes = next(model.parameters()).device, world()
+    single = processes.size == 1
+
+    def weighted(*inputs: Tensor) -> Tensor:
+        loss = loss_of(*inputs)
+        return loss if single or gathers else loss * weight
+
+    gradients_of = Gradients(model.parameters(), weighted, replays=device.type == "cuda" and single)
     meter = CostMeter(device)
     done, history, kept = 0, [], {}
     if unfinished is not None and (state := unfinished.load(device)) is not None:
@@ -116,13 +150,12 @@ def fit(
             losses, rates, rows = [], [], []
             for batch, *rest in itertools.islice(batches, min(every, steps - done)):
                 mine = processes.share(batch)
-                loss = loss_of(mine, *rest)
-                if processes.size > 1 and not gathers:
-                    loss = loss * processes.weight(mine, batch)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                weight = processes.weight(mine, batch)
+                try:
+                    losses.append(gradients_of(*inputs_of(mine, *rest)))  # on the device: the host waits once an epoch
+                except RuntimeError as error:
+                    raise _explained(error, f"{label}, step {done + len(losses) + 1}", len(batch), section) from None
                 optimizer.step()
-                losses.append(loss.detach())  # stays on the device: the host waits once, at the validation
                 rates.append(schedule.get_last_lr()[0])
                 rows.append(batch)
                 schedule.step()
@@ -132,7 +165,7 @@ def fit(
                 first = int(values.isfinite().logical_not().nonzero()[0])
                 raise UserError(
                     f"{label}, step {done + first + 1}: the loss became {values[first].item()} at the learning rate "
-                    f"{rates[first]:.3g}, in a batch of {names(rows[first])}; lower the learning rate."
+                    f"{rates[first]:.3g}, in a batch of {names(rows[first])}; lower {param(section, 'lr')}."
                 )
             sizes = torch.tensor([len(part) for part in rows], dtype=torch.double)
             meter.count(int(sizes.sum()), time.perf_counter() - start)
@@ -141,7 +174,7 @@ def fit(
             if not math.isfinite(latest.valid_loss):
                 raise UserError(
                     f"{label}, step {done}: the validation loss became {latest.valid_loss} at the learning rate "
-                    f"{rates[-1]:.3g}; lower it."
+                    f"{rates[-1]:.3g}; lower {param(section, 'lr')}."
                 )
             if not history or latest.valid_loss < min(entry.valid_loss for entry in history):
                 kept = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -155,3 +188,12 @@ def fit(
     cost = meter.finish()
     model.load_state_dict(kept)
     return Trained(model, history, min(history, key=lambda entry: entry.valid_loss), cost)
+
+
+def _explained(error: RuntimeError, where: str, batch_size: int, section: str) -> Exception:
+    """What to raise for ``error``: which param to lower if memory ran out, or the error itself."""
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        return UserError(
+            f"{where}: memory is too small for a batch of {batch_size}; lower {param(section, 'batch_size')}."
+        )
+    return error

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cilp.atomic import replacing
+from cilp.atomic import check_archive, replacing
 from cilp.training.distributed import world
 
 SECONDS_BETWEEN_SAVES = 5.0
@@ -27,6 +27,7 @@ class Unfinished:
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The last state saved, if there is one and it is of this very run."""
         try:
+            check_archive(self.path)
             content = torch.load(self.path, map_location=device, weights_only=True)
             return content["state"] if content["fingerprint"] == self.fingerprint else None
         except FileNotFoundError:

@@ -1,0 +1,109 @@
+"""Data larger than memory trains like data in memory, except for the order of its samples."""
+
+import pytest
+import torch
+from synthetic import make_packed
+
+from cilp import packed
+from cilp.contrastive.pairs import load_training_pairs, passes
+from cilp.models import fusion
+from cilp.training import inputs, stream
+from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.inputs import load_split
+from cilp.training.loop import shuffled, steps_of_a_pass
+
+CPU = torch.device("cpu")
+SHARD = 20
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("packed") / "packed.pt"
+    packed.save(make_packed(), path)
+    return path
+
+
+@pytest.fixture
+def tight(monkeypatch):
+    """Memory for next to nothing, and small shards."""
+    monkeypatch.setattr(stream, "RESIDENT_BYTES", {"cpu": 1000})
+    for module in (stream, inputs):
+        monkeypatch.setattr(module, "SHARD", SHARD)
+
+
+def test_a_streamed_field_reads_as_one_in_memory(path, tight):
+    data = packed.load(path)
+    rows = data.rows("train")
+    rgb, ranges = stream.pixels([(data, rows)], CPU)
+    for streamed, whole in ((rgb, data.rgb[rows]), (ranges, data.range[rows])):
+        assert isinstance(streamed, stream.Streamed) and len(streamed) == len(whole) == 48
+        for part in (slice(0, 48), slice(3, 7), slice(18, 45), slice(40, 60), slice(20, 40)):
+            assert torch.equal(streamed[part], whole[part])
+        batch = torch.tensor([39, 20, 33])
+        assert torch.equal(streamed[batch], whole[batch])
+        assert torch.equal(streamed[47], whole[47])
+        with pytest.raises(IndexError, match="one shard"):
+            streamed[torch.tensor([19, 20])]
+
+
+def test_several_files_read_as_one(path, tight):
+    data = packed.load(path)
+    sources = [(data, data.rows("train")), (data, slice(None)), (data, data.rows("test"))]
+    rgb, _ = stream.pixels(sources, CPU)
+    whole = torch.cat([source.rgb[rows] for source, rows in sources])
+    assert torch.equal(rgb[0 : len(whole)], whole)
+    assert torch.equal(rgb[torch.tensor([41, 59])], whole[[41, 59]])
+
+
+def test_what_fits_or_lies_in_no_file_stays_in_memory(path, tight, monkeypatch):
+    assert isinstance(load_split(make_packed(), "train", CPU).rgb, torch.Tensor)
+    monkeypatch.setitem(stream.RESIDENT_BYTES, "cpu", 10**9)
+    split = load_split(packed.load(path), "train", CPU)
+    assert isinstance(split.rgb, torch.Tensor) and split.shard is None
+
+
+def test_batches_lie_in_one_shard_and_every_sample_comes_once_a_pass():
+    batches = shuffled(48, 8, 1, CPU, shard=SHARD)
+    count = steps_of_a_pass(48, 8, SHARD)
+    assert count == 3 + 3 + 1
+    orders = []
+    for _ in range(2):
+        rows = [next(batches)[0] for _ in range(count)]
+        assert all(len(set((part // SHARD).tolist())) == 1 for part in rows)
+        orders.append(torch.cat(rows))
+        assert sorted(orders[-1].tolist()) == list(range(48))
+    assert not torch.equal(*orders)
+
+
+def test_pairs_of_a_batch_lie_in_one_shard_with_their_twins():
+    scene = torch.arange(24).repeat_interleave(2)
+    batches = passes(scene, 6, True, torch.Generator().manual_seed(1), SHARD)
+    for rows in (next(batches) for _ in range(30)):
+        assert len(set((rows // SHARD).tolist())) == 1
+        assert torch.unique(scene[rows], return_counts=True)[1].tolist() == [2, 2, 2]
+
+
+def test_a_streamed_training_set_is_learned_as_well(path, tight):
+    data = packed.load(path)
+    train, valid, test = (load_split(data, split, CPU) for split in packed.SPLITS)
+    assert train.shard == SHARD
+    params = TrainingParams(epochs=20, batch_size=8, lr=1e-3, lr_min=1e-6)
+    done = train_classifier(lambda: fusion.build("late", "strided", 50.0), train, valid, params, 1, "test")
+    assert len(done.history) == 20
+    assert score(logits_of(done.model, test), test.label)[1] == 1.0
+
+
+def test_pairs_are_streamed_too(path, tight):
+    data = packed.load(path)
+    pairs = load_training_pairs(data, data, False, CPU)
+    assert isinstance(pairs.range, stream.Streamed) and len(pairs) == 48 + len(data.label)
+    rgb, lidar = pairs.inputs(torch.tensor([50, 48]))
+    assert rgb.shape == lidar.shape == (2, 4, 64, 64)
+
+
+def test_a_shard_leaves_memory_when_the_next_one_comes(path, tight):
+    data = packed.load(path)
+    rgb, _ = stream.pixels([(data, data.rows("train"))], CPU)
+    for number in (0, 1, 2):
+        rgb[torch.tensor([number * SHARD])]
+        assert len(rgb.block) == min(SHARD, 48 - number * SHARD)
