@@ -15,7 +15,8 @@ from PIL import Image
 from cilp import params as params_file
 from cilp.errors import UserError
 from cilp.raw import simulate as simulate_module
-from cilp.raw.layout import CLASSES, Pair, lidar_path, read_calibration, rgb_path
+from cilp.raw.decode import read_calibration
+from cilp.raw.layout import CLASSES, Pair, lidar_path, rgb_path
 from cilp.raw.simulate import simulate
 from cilp.simulation.camera import decode_srgb, encode_srgb
 from cilp.simulation.raycast import range_image

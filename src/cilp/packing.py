@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from cilp.console.progress import track
-from cilp.errors import UserError
-from cilp.packed import SPLITS, Packed
+from cilp.packed import SPLITS, UNLABELLED, Packed
 from cilp.raw import layout
+from cilp.raw.decode import decode_file, decode_range, decode_rgb, read_calibration
 from cilp.raw.exported import Export
 from cilp.raw.layout import CLASSES, Pair
 
-UNLABELLED = 255
-"""Stands in place of the label of pairs that are packed without."""
 Calibration = dict[str, tuple[np.ndarray, np.ndarray]]
 Views = tuple[np.ndarray, np.ndarray]
 """Image (64, 64, 4) uint8 RGBA, range image (64, 64) float32 in metres."""
@@ -26,7 +23,7 @@ def pack(export: Export) -> Packed:
     """Decode an export, in its order. RGBA bytes and float32 ranges arrive unchanged.
 
     Raises:
-        UserError: a file is no 64x64 RGBA PNG or no 64x64 float32 array.
+        UserError: a file is no 64x64 RGBA PNG, or no 64x64 float32 array of ranges.
     """
     records = export.records
     return _packed(
@@ -51,7 +48,7 @@ def pack_unlabelled(
     the tree's sensors. They never touch the disk, which is most of what a scene costs.
 
     Raises:
-        UserError: a file is no 64x64 RGBA PNG or no 64x64 float32 array.
+        UserError: a file is no 64x64 RGBA PNG, or no 64x64 float32 array of ranges.
     """
     pairs = sorted(pairs, key=lambda pair: (pair.index, CLASSES.index(pair.label)))
     files = [(layout.rgb_path(root, pair), layout.lidar_path(root, pair)) for pair in pairs]
@@ -63,12 +60,13 @@ def pack_unlabelled(
         labels=[UNLABELLED] * len(pairs),
         scenes=[pair.index for pair in pairs],
         splits=[SPLITS.index("train")] * len(pairs),
-        calibration={label: layout.read_calibration(root, label) for label in CLASSES},
+        calibration={label: read_calibration(root, label) for label in CLASSES},
     )
 
 
 def _decoded(files: Iterable[tuple[Path, Path]]) -> Iterator[Views]:
-    return ((_read_rgb(rgb), _read_range(ranges)) for rgb, ranges in files)
+    cure = "export the subset again"
+    return ((decode_file(rgb, decode_rgb, cure), decode_file(ranges, decode_range, cure)) for rgb, ranges in files)
 
 
 def _packed(
@@ -94,26 +92,6 @@ def _packed(
         azimuth=torch.from_numpy(np.stack([azimuth for azimuth, _ in calibrations])),
         zenith=torch.from_numpy(np.stack([zenith for _, zenith in calibrations])),
     )
-
-
-def _read_rgb(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            if picture.mode != "RGBA" or picture.size != (64, 64):
-                raise ValueError(f"it is {picture.mode} of {picture.width}x{picture.height}")
-            return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path} is no 64x64 RGBA PNG ({error}); export the subset again.") from None
-
-
-def _read_range(path: Path) -> np.ndarray:
-    try:
-        ranges = np.load(path, allow_pickle=False)
-        if ranges.dtype != np.float32 or ranges.shape != (64, 64):
-            raise ValueError(f"it is {ranges.dtype} of shape {ranges.shape}")
-        return ranges
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is no 64x64 float32 array ({error}); export the subset again.") from None
 
 
 def _distinct_calibrations(

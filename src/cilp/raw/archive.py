@@ -10,24 +10,22 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from cilp.errors import UserError
-from cilp.raw.decode import Unusable
+from cilp.raw.decode import MAX_FILE_BYTES, Unusable, bounded, read_file
 
 Skip = Callable[[str, str], None]
 """Called with the path of something left out, relative to the source, and the reason."""
 
-MAX_FILE_BYTES = 2**20
-"""Longest file that is read, and most that is inflated from one zip member: a range image has 16,512 bytes and no 64x64
-RGBA PNG needs much more than its 16,384 bytes of pixels. Compression ratios need no bound of their own: an image of
-misses alone shrinks 100-fold, as a bomb would, but inflates to no more than any other."""
 MAX_TOTAL_BYTES = 4 * 2**30
 """Most bytes that are inflated from a zip archive: 12 times the 0.33 GB of 20,000 range images, the full data set."""
+MAX_DEPTH = 32
+"""Most parts of a path, the name of the file among them: a name in an archive may have thousands."""
 
 HIDDEN_FOLDERS = ("__MACOSX",)
 _SYMLINK = "symbolic link"
@@ -50,7 +48,7 @@ def open_source(source: Path, skip: Skip) -> Iterator[list[Entry]]:
         UserError: a file that is no zip archive, or one that is damaged, encrypted or too large.
     """
     if source.is_dir():
-        yield sorted(_directory_entries(source, skip), key=lambda entry: entry.name)
+        yield _ordered(_directory_entries(source, skip), skip)
         return
     try:
         archive = zipfile.ZipFile(source)
@@ -60,7 +58,18 @@ def open_source(source: Path, skip: Skip) -> Iterator[list[Entry]]:
             "give a folder or an intact .zip that contains cubes/ and spheres/."
         ) from None
     with archive:
-        yield sorted(_archive_entries(archive, source, skip), key=lambda entry: entry.name)
+        yield _ordered(_archive_entries(archive, source, skip), skip)
+
+
+def _ordered(entries: Iterable[Entry], skip: Skip) -> list[Entry]:
+    """The entries by path, without those that lie too deep."""
+    found = []
+    for entry in entries:
+        if len(entry.name.parts) > MAX_DEPTH:
+            skip(str(entry.name), f"in more than {MAX_DEPTH - 1} folders")
+        else:
+            found.append(entry)
+    return sorted(found, key=lambda entry: entry.name)
 
 
 def _is_hidden(name: str) -> bool:
@@ -89,7 +98,7 @@ def _directory_entries(source: Path, skip: Skip) -> Iterator[Entry]:
             elif not stat.S_ISREG(mode):  # opening a pipe would wait for ever
                 skip(str(shown), "not a regular file")
             else:
-                yield Entry(shown, partial(_read_file, path))
+                yield Entry(shown, partial(read_file, path))
 
 
 def _mode(path: Path) -> int:
@@ -98,14 +107,6 @@ def _mode(path: Path) -> int:
         return path.lstat().st_mode
     except OSError:
         return 0
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return _bounded(file.read(MAX_FILE_BYTES + 1))
-    except OSError:
-        raise Unusable("file that cannot be read") from None
 
 
 def _archive_entries(archive: zipfile.ZipFile, source: Path, skip: Skip) -> Iterator[Entry]:
@@ -151,12 +152,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         raise Unusable("compressed by another method than deflate")
     try:
         with archive.open(info) as file:
-            return _bounded(file.read(MAX_FILE_BYTES + 1))
+            data = bounded(file.read(MAX_FILE_BYTES + 1))
+        if len(data) != info.file_size:
+            raise ValueError("another size than the archive says")
+        return data
     except _DAMAGED:
         raise Unusable("damaged in the archive") from None
-
-
-def _bounded(data: bytes) -> bytes:
-    if len(data) > MAX_FILE_BYTES:
-        raise Unusable(f"file of more than {MAX_FILE_BYTES // 2**20} MiB")
-    return data

@@ -9,12 +9,20 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from cilp.errors import UserError
+from cilp.raw.layout import class_folder
 from cilp.sensors import LIDAR_SIZE, MAX_RANGE
 
+MAX_FILE_BYTES = 2**20
+"""Longest file that is read, and most that is inflated from one zip member: a range image has 16,512 bytes and no 64x64
+RGBA PNG needs much more than its 16,384 bytes of pixels. Compression ratios need no bound of their own: an image of
+misses alone shrinks 100-fold, as a bomb would, but inflates to no more than any other."""
 IMAGE_SIZE = 64
 """Width and height of the camera image in pixels."""
 RANGE_TOLERANCE = 1e-3
@@ -32,6 +40,45 @@ class Unusable(Exception):
     """A file that cannot be used; the message is the reason, worded so that like cases count together."""
 
 
+def read_file(path: Path) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        Unusable: it cannot be read, or is too long to be part of the raw layout.
+    """
+    try:
+        with open(path, "rb") as file:
+            return bounded(file.read(MAX_FILE_BYTES + 1))
+    except OSError:
+        raise Unusable("file that cannot be read") from None
+
+
+def bounded(data: bytes) -> bytes:
+    """``data``, or ``Unusable`` if it is longer than ``MAX_FILE_BYTES``."""
+    if len(data) > MAX_FILE_BYTES:
+        raise Unusable(f"file of more than {MAX_FILE_BYTES // 2**20} MiB")
+    return data
+
+
+def decode_file(path: Path, decode: Callable[[bytes], np.ndarray], cure: str) -> np.ndarray:
+    """What one of the ``decode_*`` below makes of a file; ``UserError`` with the reason and ``cure`` if it refuses."""
+    try:
+        return decode(read_file(path))
+    except Unusable as error:
+        raise UserError(f"{path} cannot be read ({error}); {cure}.") from None
+
+
+def read_calibration(root: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth and zenith of one class in the raw layout below ``root``, (64,) float32 radians each.
+
+    Raises:
+        UserError: a file is missing, or does not hold such angles.
+    """
+    azimuth, zenith = (class_folder(root, label) / f"{name}.npy" for name in ("azimuth", "zenith"))
+    cure = "acquire the raw data again"
+    return decode_file(azimuth, decode_angles, cure), decode_file(zenith, decode_angles, cure)
+
+
 def decode_rgb(data: bytes) -> np.ndarray:
     """The (64, 64, 4) uint8 pixels of a PNG, rows first. Only an 8-bit RGBA file of that size passes: anything else
     would have to be converted, and then no longer be what the camera gave.
@@ -45,13 +92,15 @@ def decode_rgb(data: bytes) -> np.ndarray:
         raise Unusable("not a PNG file")
     if len(data) < 33:
         raise Unusable("truncated PNG")
-    width, height, depth, mode, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
+    width, height, depth, mode, *methods, interlace = struct.unpack_from(">IIBBBBB", data, 16)
     compressed = _png_pixel_data(data)
     if (width, height) != (IMAGE_SIZE, IMAGE_SIZE):
         raise Unusable(f"PNG of {width}x{height} pixels, not {IMAGE_SIZE}x{IMAGE_SIZE}")
     if (depth, _PNG_MODES.get(mode)) != (8, "RGBA"):
         raise Unusable(f"PNG is {depth}-bit {_PNG_MODES.get(mode, 'of an unknown mode')}, not 8-bit RGBA")
     try:
+        if methods != [0, 0]:
+            raise ValueError("compressed or filtered in no known way")
         size = 4 * IMAGE_SIZE**2 + _PNG_ROWS[interlace]
         if len(zlib.decompressobj().decompress(compressed, size)) < size:
             raise ValueError("too few pixels, which Pillow would fill up with black")
@@ -103,7 +152,7 @@ def _png_pixel_data(data: bytes) -> bytes:
         if start + 8 > len(data):
             raise Unusable("truncated PNG")
         length, kind = struct.unpack_from(">I4s", data, start)
-        if start == len(_PNG_SIGNATURE) and kind != b"IHDR":
+        if (start == len(_PNG_SIGNATURE)) != (kind == b"IHDR"):  # one header, and it comes first
             raise Unusable("damaged PNG")
         end = start + 12 + length
         if end > len(data):

@@ -5,7 +5,6 @@ bytes; only their names become canonical.
 """
 
 import csv
-import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from cilp.raw.archive import Entry, open_source
 from cilp.raw.decode import Unusable, decode_angles, decode_range, decode_rgb
 from cilp.raw.layout import (
     CLASSES,
+    INDEX,
     MANIFEST,
     Pair,
     class_folder,
@@ -37,7 +37,6 @@ REASONS_SHOWN = 8
 NAMES_SHOWN = 5
 
 _FOLDERS = {class_folder(Path(), label).name: label for label in CLASSES}
-_INDEX = re.compile(r"[0-9]{1,9}")
 _UNPAIRED = {"rgb": "image without a range image", "lidar": "range image without an image"}
 _PARTNER_UNUSABLE = {"rgb": "image whose range image is unusable", "lidar": "range image whose image is unusable"}
 _COPY = "copy of a file that is used"
@@ -108,13 +107,15 @@ class _Tree:
     manifest: Entry | None = None
 
 
-@dataclass(frozen=True)
-class _Good:
-    """A file that was found good: its bytes as they are, and the array they hold."""
+@dataclass
+class _Found:
+    """The candidates for one file. Of those that are good only the first is kept in memory: its bytes and array."""
 
-    entry: Entry
-    data: bytes
-    array: np.ndarray
+    good: list[Entry] = field(default_factory=list)
+    bad: list[tuple[Entry, str]] = field(default_factory=list)
+    data: bytes = b""
+    first: np.ndarray | None = None
+    differ: bool = False  # in values: files that only encode the same values differently do not
 
 
 def import_tree(source: Path, root: Path, required_scenes: int) -> tuple[list[Pair], Report]:
@@ -215,7 +216,7 @@ def _sort_entries(entries: list[Entry], base: tuple[str, ...], report: Report) -
             tree.manifest = entry
         elif label and stem in CALIBRATION and suffix == ".npy":
             tree.calibration[label, stem].append(entry)
-        elif label and kind and _INDEX.fullmatch(stem):
+        elif label and kind and INDEX.fullmatch(stem):
             tree.files[label, kind][int(stem)].append(entry)
         else:
             report.skip(entry.name, "name is not a number" if label and kind else _FOREIGN)
@@ -234,7 +235,7 @@ def _read_splits(manifest: Entry | None, source: Path) -> dict[tuple[str, int], 
             return {(pair.label, pair.index): pair.split for pair in read_manifest(copy)}
         except UserError as error:
             raise UserError(str(error).replace(str(copy), shown)) from None
-        except (Unusable, ValueError, csv.Error) as error:
+        except Unusable as error:
             raise UserError(f"{shown} cannot be read ({error}); mend or remove it.") from None
 
 
@@ -245,18 +246,18 @@ def _read_calibration(tree: _Tree, label: str, source: Path, report: Report) -> 
         candidates = tree.calibration[label, name]
         if not candidates:
             raise UserError(_missing_calibration(tree, label, name, source))
-        good, bad = _decode_all(candidates, decode_angles)
-        if not good:
-            file, reason = bad[0]
+        found = _decode_all(candidates, decode_angles)
+        if found.first is None:
+            file, reason = found.bad[0]
             raise UserError(f"{source / file.name}: {reason}; replace it by 64 float32 angles in radians.")
-        if _differ(good):
-            found = _join(str(source / item.entry.name) for item in good)
-            raise UserError(f"{label} has several {name}.npy that differ ({found}); keep the right one.")
-        for file, reason in bad:
+        if found.differ:
+            files = _join(str(source / entry.name) for entry in found.good)
+            raise UserError(f"{label} has several {name}.npy that differ ({files}); keep the right one.")
+        for file, reason in found.bad:
             report.skip(file.name, reason)
-        for item in good[1:]:
-            report.skip(item.entry.name, _COPY)
-        angles.append(good[0].array)
+        for entry in found.good[1:]:
+            report.skip(entry.name, _COPY)
+        angles.append(found.first)
     return angles
 
 
@@ -313,7 +314,7 @@ def _copy_pairs(tree: _Tree, root: Path, splits: dict[tuple[str, int], str] | No
         else:
             for kind, item in good.items():
                 if item is not None:
-                    report.skip(item.entry.name, _PARTNER_UNUSABLE[kind])
+                    report.skip(item.good[0].name, _PARTNER_UNUSABLE[kind])
     return pairs
 
 
@@ -323,33 +324,31 @@ def _skip_all(groups: Iterable[list[Entry]], reason: str, report: Report) -> Non
             report.skip(entry.name, reason)
 
 
-def _choose(candidates: list[Entry], decode: Callable[[bytes], np.ndarray], report: Report) -> _Good | None:
+def _choose(candidates: list[Entry], decode: Callable[[bytes], np.ndarray], report: Report) -> _Found | None:
     """The good file for one index; None, and the reason in the report, when there is none or when several differ."""
-    good, bad = _decode_all(candidates, decode)
-    for entry, reason in bad:
+    found = _decode_all(candidates, decode)
+    for entry, reason in found.bad:
         report.skip(entry.name, reason)
-    if _differ(good):
-        for item in good:
-            report.skip(item.entry.name, "two different files for one index")
+    if found.differ:
+        for entry in found.good:
+            report.skip(entry.name, "two different files for one index")
         return None
-    for item in good[1:]:
-        report.skip(item.entry.name, _COPY)
-    return good[0] if good else None
+    for entry in found.good[1:]:
+        report.skip(entry.name, _COPY)
+    return found if found.good else None
 
 
-def _decode_all(
-    candidates: list[Entry], decode: Callable[[bytes], np.ndarray]
-) -> tuple[list[_Good], list[tuple[Entry, str]]]:
-    good, bad = [], []
+def _decode_all(candidates: list[Entry], decode: Callable[[bytes], np.ndarray]) -> _Found:
+    found = _Found()
     for entry in candidates:
         try:
             data = entry.read()
-            good.append(_Good(entry, data, decode(data)))
+            array = decode(data)
         except Unusable as error:
-            bad.append((entry, str(error)))
-    return good, bad
-
-
-def _differ(good: list[_Good]) -> bool:
-    """Whether the files hold different values; files that only encode the same values differently do not differ."""
-    return any(not np.array_equal(item.array, good[0].array) for item in good[1:])
+            found.bad.append((entry, str(error)))
+            continue
+        if found.first is None:
+            found.data, found.first = data, array
+        found.good.append(entry)
+        found.differ |= not np.array_equal(array, found.first)
+    return found

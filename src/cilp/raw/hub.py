@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cilp.console.progress import track
 from cilp.errors import UserError
-from cilp.raw.decode import Unusable, decode_range, decode_rgb
+from cilp.raw.decode import Unusable, decode_range, decode_rgb, read_file
 from cilp.raw.exported import Record, read_export
 from cilp.raw.folder import Report
 from cilp.raw.layout import CLASSES, Pair, lidar_path, rgb_path, write_calibration
@@ -117,7 +117,7 @@ def _copy(record: Record, rgb: Path, lidar: Path, folder: Path, report: Report) 
     contents, reasons = {}, {}
     for source, (_, decode) in files.items():
         try:
-            contents[source] = source.read_bytes()
+            contents[source] = read_file(source)
             decode(contents[source])
         except Unusable as error:
             reasons[source] = str(error)

@@ -10,9 +10,11 @@
 """
 
 import csv
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,10 @@ CLASSES = ("cube", "sphere")
 MANIFEST = "manifest.csv"
 MANIFEST_COLUMNS = ("class", "index", "split")
 SPLITS = ("train", "val", "test")
+MAX_MANIFEST_BYTES = 32 * 2**20
+"""Longest manifest that is read: two million pairs."""
+INDEX = re.compile(r"[0-9]{1,9}")
+"""A scene as names and manifests give it; it fits the packed file's int32."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,13 +63,6 @@ def write_calibration(root: Path, label: str, azimuth: np.ndarray, zenith: np.nd
     np.save(folder / "zenith.npy", np.asarray(zenith, dtype=np.float32))
 
 
-def read_calibration(root: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuth and zenith of one class, (64,) float32 radians each."""
-    folder = class_folder(root, label)
-    azimuth, zenith = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("azimuth", "zenith"))
-    return azimuth, zenith
-
-
 def write_manifest(root: Path, pairs: Iterable[Pair]) -> None:
     """Write ``manifest.csv``, ordered by index and class."""
     with open(Path(root) / MANIFEST, "w", newline="", encoding="utf-8") as file:
@@ -81,20 +80,37 @@ def read_manifest(path: Path) -> list[Pair]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is missing; run `dvc repro acquire` to write it.")
-    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a byte-order mark
-        reader = csv.DictReader(file)
-        if reader.fieldnames is None or not set(MANIFEST_COLUMNS) <= set(reader.fieldnames):
-            raise UserError(f"{path} needs the columns {', '.join(MANIFEST_COLUMNS)}; it has {reader.fieldnames}.")
-        pairs = []
-        for row in reader:
-            label, index, split = (row[name] or "" for name in MANIFEST_COLUMNS)
-            if label not in CLASSES or not index.isdecimal() or split not in ("", *SPLITS):
-                raise UserError(
-                    f"{path} line {reader.line_num}: class must be one of {', '.join(CLASSES)}, index a whole number "
-                    f"and split empty or one of {', '.join(SPLITS)}; got {label!r}, {index!r}, {split!r}."
-                )
-            pairs.append(Pair(int(index), label, split))
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ValueError(f"it is longer than {MAX_MANIFEST_BYTES // 2**20} MiB")
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a byte-order mark
+            pairs = list(_parse_manifest(csv.reader(file, strict=True), path))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}); mend it, or write it anew.") from None
     duplicates = len(pairs) - len({(pair.index, pair.label) for pair in pairs})
     if duplicates:
         raise UserError(f"{path} lists {duplicates} pairs twice; each class and index may stand in one row only.")
     return pairs
+
+
+def _parse_manifest(lines: Any, path: Path) -> Iterator[Pair]:
+    """The pairs of a ``csv.reader``; ``path`` is named in errors."""
+    header = next(lines, [])
+    if any(header.count(name) != 1 for name in MANIFEST_COLUMNS):
+        shown = str(header)[:200]
+        raise UserError(f"{path} needs the columns {', '.join(MANIFEST_COLUMNS)}, once each; it has {shown}.")
+    columns = [header.index(name) for name in MANIFEST_COLUMNS]
+    for row in lines:
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise UserError(
+                f"{path} line {lines.line_num} has {len(row)} fields under {len(header)} columns; mend the line."
+            )
+        label, index, split = (row[column] for column in columns)
+        if label not in CLASSES or not INDEX.fullmatch(index) or split not in ("", *SPLITS):
+            raise UserError(
+                f"{path} line {lines.line_num}: class must be one of {', '.join(CLASSES)}, index a whole number "
+                f"and split empty or one of {', '.join(SPLITS)}; got {label[:50]!r}, {index[:50]!r}, {split[:50]!r}."
+            )
+        yield Pair(int(index), label, split)

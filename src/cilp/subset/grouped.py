@@ -26,7 +26,8 @@ import numpy as np
 
 from cilp.console.progress import track
 from cilp.errors import UserError
-from cilp.raw.layout import CLASSES, Pair, lidar_path, read_calibration, rgb_path
+from cilp.raw.decode import decode_file, decode_range, read_calibration
+from cilp.raw.layout import CLASSES, Pair, lidar_path, rgb_path
 from cilp.sensors import point_cloud, ray_directions
 from cilp.subset.database import connect
 
@@ -59,7 +60,7 @@ def export_grouped(raw: Path, pairs: Sequence[Pair], target: Path) -> None:
 
 
 def _export(fo: ModuleType, raw: Path, pairs: Sequence[Pair], folder: Path) -> None:
-    calibration = {label: _read(read_calibration, raw, label) for label in CLASSES}
+    calibration = {label: read_calibration(raw, label) for label in CLASSES}
     directions = {label: ray_directions(*angles) for label, angles in calibration.items()}
 
     def samples() -> Iterator[Any]:
@@ -95,12 +96,9 @@ def _export(fo: ModuleType, raw: Path, pairs: Sequence[Pair], folder: Path) -> N
 def _copy_media(raw: Path, pair: Pair, directions: np.ndarray, folder: Path) -> dict[str, Path]:
     """Put the media of one object into ``folder``; returns the path of each slice."""
     paths = {name: folder / name / f"{pair.label}-{pair.index:04d}{suffix}" for name, suffix in SLICES.items()}
-    _read(shutil.copyfile, rgb_path(raw, pair), paths["rgb"])
-    _read(shutil.copyfile, lidar_path(raw, pair), paths["lidar"])
-    range_image = _read(np.load, lidar_path(raw, pair), allow_pickle=False)
-    if range_image.shape != directions.shape[:2]:
-        shape = " x ".join(map(str, directions.shape[:2]))
-        raise UserError(f"{lidar_path(raw, pair)} has shape {range_image.shape}; a range image is {shape}.")
+    _copy(rgb_path(raw, pair), paths["rgb"])
+    _copy(lidar_path(raw, pair), paths["lidar"])
+    range_image = decode_file(lidar_path(raw, pair), decode_range, "acquire the raw data again")
     write_pcd(paths["pcd"], point_cloud(range_image, directions))
     return paths
 
@@ -114,11 +112,10 @@ def write_pcd(path: Path, points: np.ndarray) -> None:
     path.write_bytes(header.encode("ascii") + points.astype("<f4").tobytes())
 
 
-def _read(read: Any, path: Path, *args: Any, **kwargs: Any) -> Any:
-    """``read(path, ...)``, whose failure names the cure."""
+def _copy(path: Path, target: Path) -> None:
     try:
-        return read(path, *args, **kwargs)
-    except (OSError, ValueError, EOFError) as error:
+        shutil.copyfile(path, target)
+    except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); acquire the raw data again.") from error
 
 
