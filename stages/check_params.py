@@ -8,15 +8,14 @@ What it writes is always the same, so that a changed param re-runs the stages th
 import argparse
 from pathlib import Path
 
-from cilp import params
 from cilp.atomic import write_text
 from cilp.console import cli
-from cilp.schema import check
+from cilp.schema import check, read
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    check(params.load())
+    check(read())
     write_text(Path("data/params.ok"), "Nothing is wrong in params.yaml.\n")
 
 

@@ -57,12 +57,18 @@ def test_the_defaults_are_legal():
         ("cilp.batch_size", 20_000, "cilp.batch_size is 20000, but there are 17598 training samples; lower it."),
         ("projector.weight_decay", -0.1, "projector.weight_decay must not be negative"),
         ("rgb2lidar.epoch", 5, "rgb2lidar.epoch is no known param; did you mean epochs?"),
-        ("cilp_ablation.pairs", 0, "cilp_ablation.pairs must be at least 1; got 0."),
+        ("cilp_ablation.pairs", 0, "cilp_ablation.pairs must be a whole number from 1 to 1,000,000,000; got 0."),
         ("cilp_ablation.recipes", {}, "cilp_ablation.recipes must hold one or more recipes; got {}."),
-        ("cilp_ablation.recipes.ours.cilp", {"lr": -1.0}, "cilp.lr must be positive; got -1.0."),
+        ("cilp_ablation.recipes.ours.cilp", {"lr": -1.0}, "cilp_ablation.recipes.ours.cilp.lr must be positive; got"),
         ("cilp_ablation.recipes.ours.lidar", {}, "cilp_ablation.recipes.ours.lidar is no known param"),
+        ("cilp_ablation.recipes.ours", None, "cilp_ablation.recipes.ours must be a mapping; got None."),
+        ("cilp_ablation.recipes.ours.title", "a|b", "cilp_ablation.recipes.ours.title must be a text of one line"),
         ("cilp_ablation.recipes.a/b", {}, "cilp_ablation.recipes.a/b must be named in letters"),
         ("tracking.mode", "on", "tracking.mode is 'on'; legal values: auto, online, offline, disabled."),
+        ("data.simulate.sphere_radius", [1.5, 60.0], "data.simulate.sphere_radius must be less than the LiDAR's 50 m"),
+        ("embedder.xyz_scale", 1e-40, "embedder.xyz_scale must be 0, or in size from 1e-30 to 1e+30; got 1e-40."),
+        ("tracking.project", "a/b", "tracking.project must be of 1 to 128 characters other than"),
+        ("tracking.entity", "", "tracking.entity must be null or a name of"),
         ("tracking.project", None, "tracking.project must be of type str; got None."),
         ("modell", {}, "modell is no known param"),
     ],
@@ -86,6 +92,14 @@ def test_batches_of_data_that_is_not_simulated_are_left_to_the_stages():
     """How many samples there are is not known before the data are."""
     settings = changed("lidar.batch_size", 5000)
     settings["data"]["source"] = "hub"
+    check(settings)
+
+
+def test_a_folder_source_needs_its_path():
+    settings = changed("data.source", "folder")
+    with pytest.raises(UserError, match=r"^data\.folder\.path is not set"):
+        check(settings)
+    settings["data"]["folder"]["path"] = "download"
     check(settings)
 
 
