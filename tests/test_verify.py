@@ -1,0 +1,175 @@
+"""``make verify``: committed results come out again, and what does not is shown and left as it was."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from clone import ENVIRONMENT, commit, run, set_params
+from tiny import SEEDS, VARIANTS
+
+from cilp.errors import UserError
+from cilp.verify import Difference, choose, compare, figures, table
+
+pytestmark = pytest.mark.timeout(420)
+
+STAGE = "train_fusion@late-strided"
+METRICS = "metrics/fusion/late-strided.json"
+LOCK = {
+    "acquire": {"outs": [{"path": "data/raw"}]},
+    "predict": {"deps": [{"path": "models/fusion"}], "outs": [{"path": "data/predictions.csv"}]},
+    "train_fusion@late": {"deps": [{"path": "data/raw"}], "outs": [{"path": "models/fusion/late"}]},
+    "train_fusion@add": {"deps": [{"path": "data/raw"}], "outs": [{"path": "models/fusion/add"}]},
+}
+
+
+def verify(project, *arguments, code=0):
+    return run(project, sys.executable, "-m", "cilp.verify", *arguments, code=code)
+
+
+def test_stages_run_in_the_order_of_the_pipeline_whatever_the_order_of_their_names():
+    assert choose(["predict", "acquire", "train_fusion@late"], LOCK) == ["acquire", "train_fusion@late", "predict"]
+    assert choose(["train_fusion"], LOCK) == ["train_fusion@add", "train_fusion@late"]
+    with pytest.raises(UserError, match=r"^aquire is no stage with committed results; name one .*, such as acquire\.$"):
+        choose(["aquire"], LOCK)
+
+
+def as_json(**values):
+    return {"metrics/a.json": json.dumps(values).encode()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "exact", "tolerant"),
+    [
+        ({"test_accuracy": 0.9}, {"test_accuracy": 0.9}, 0, 0),
+        ({"test_accuracy": 0.9}, {"test_accuracy": 0.9000000001}, 1, 0),
+        ({"test_accuracy": 0.9}, {"test_accuracy": 0.87}, 1, 1),
+        ({"test_accuracy": 0.9, "test_accuracy_std": 0.011}, {"test_accuracy": 0.87, "test_accuracy_std": 0.0}, 2, 0),
+        ({"valid_loss": 2.0}, {"valid_loss": 2.4}, 1, 0),
+        ({"valid_loss": 2.0}, {"valid_loss": 2.6}, 1, 1),
+        ({"late": {"valid_loss": 2.0}}, {"late": {"valid_loss": 2.6}}, 1, 1),
+        ({"valid_loss": 2.0}, {"valid_loss": float("nan")}, 1, 1),
+        ({"parameters": 10}, {"parameters": 11}, 1, 1),
+        ({"seeds": 3}, {"seeds": 3.0}, 1, 1),
+        ({"a": 1.0}, {}, 1, 1),
+        ({}, {"a": 1.0}, 1, 1),
+        ({"a": 1.0}, {"a": None}, 1, 1),
+    ],
+)
+def test_bytes_or_the_tolerance_decide(old, new, exact, tolerant):
+    assert len(list(compare(as_json(**old), as_json(**new), exact=True))) == exact
+    assert len(list(compare(as_json(**old), as_json(**new), exact=False))) == tolerant
+
+
+def test_other_bytes_of_equal_figures_and_other_files_count_on_the_same_machine_alone():
+    for path, old, new in (
+        ("metrics/a.json", b'{"a":1}', b'{"a": 1}'),
+        ("models/a", b"0123", b"4567"),
+        ("p.png", b"\x89", b""),
+    ):
+        assert len(list(compare({path: old}, {path: new}, exact=True))) == 1, path
+        assert not list(compare({path: old}, {path: new}, exact=False)), path
+    assert list(compare({"a.json": b"{}"}, {}, exact=False)) == [Difference("a.json", "(file)", "there", "missing")]
+    assert [one.key for one in compare({"a.json": b"{"}, {"a.json": b"{}"}, exact=False)] == ["(content)"]
+    rows = b"seed,loss\n51,0.5\n52,0.6\n"
+    assert not list(compare({"a.csv": rows}, {"a.csv": rows.replace(b"0.6", b"0.7")}, exact=False))
+    for other in (rows + b"53,0.1\n", rows.replace(b"52", b"53"), rows.replace(b"loss", b"cost")):
+        assert list(compare({"a.csv": rows}, {"a.csv": other}, exact=False)), other
+
+
+def test_the_table_names_file_key_both_values_and_the_difference():
+    lines = table(
+        [Difference("metrics/a.json", "late.loss", 0.5, 0.75), Difference("models/a", "(content)", "ab", "cd")]
+    )
+    assert lines.splitlines()[0].split() == ["file", "key", "committed", "now", "difference"]
+    assert lines.splitlines()[1].split() == ["metrics/a.json", "late.loss", "0.5", "0.75", "+0.25"]
+    assert table([Difference("a", "b", 1, 2)] * 100).endswith("and 40 more")
+    assert figures("a.csv", b"seed,loss\n51,0.5\n") == {"row 1, seed": 51, "row 1, loss": 0.5}
+
+
+def test_committed_results_come_out_again(project):
+    output = verify(project, STAGE, "train_projector")
+    assert f"{STAGE}: 4 outputs compared byte for byte: no differences." in output
+    assert "train_projector: 4 outputs compared byte for byte: no differences." in output
+    assert "8 outputs compared; all agree." in output
+    assert not run(project, "git", "status", "--porcelain")
+    assert not list((project / ".dvc/tmp").glob("verify-*"))
+
+
+def test_a_figure_that_was_tampered_with_is_found_and_left(project):
+    path = project / METRICS
+    metrics = json.loads(path.read_text())
+    claimed = metrics["test_accuracy"] + 0.001
+    path.write_text(
+        path.read_text().replace(f'"test_accuracy": {metrics["test_accuracy"]}', f'"test_accuracy": {claimed}')
+    )
+    commit(project, "tampered")
+    try:
+        output = verify(project, STAGE, code=1)
+        row = next(line for line in output.splitlines() if line.startswith(METRICS))
+        assert row.split() == [METRICS, "test_accuracy", str(claimed), str(metrics["test_accuracy"]), "-0.001"]
+        assert f"{STAGE}: 4 outputs compared byte for byte: 1 difference." in output
+        assert "What is committed was left as it is." in output
+        assert json.loads(path.read_text())["test_accuracy"] == claimed
+        assert not run(project, "git", "status", "--porcelain")
+
+        cost = project / "costs/fusion/late-strided.json"
+        record = json.loads(cost.read_text())
+        cost.write_text(json.dumps({**record, "device": "another"}))
+        commit(project, "as if on another machine")
+        output = verify(project, STAGE)
+        assert f"{STAGE}: 3 outputs compared within the tolerance, since recorded on another; Python" in output
+    finally:
+        run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
+        if "tampered" in run(project, "git", "log", "-1", "--format=%s"):
+            run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
+
+
+def test_results_of_another_seed_are_found(project):
+    """Whoever commits other params than those that trained is found out: figures, curves and weights are others."""
+    set_params(project, {"seeds": [SEEDS[0], 99]})
+    commit(project, "other seeds")
+    try:
+        output = verify(project, STAGE, code=1)
+        assert re.search(r"metrics/fusion/late-strided\.csv +row 2, seed +52 +99 +\+47", output)
+        assert re.search(r"^models/fusion/late-strided +\(content\)", output, flags=re.MULTILINE)
+        assert not re.search(r"late-strided\.csv +row 1, valid", output)  # the first seed is the same
+    finally:
+        run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
+
+
+def test_a_termination_ends_the_stage_and_leaves_nothing(project):
+    command = [sys.executable, "-m", "cilp.verify", STAGE]
+    verifying = subprocess.Popen(
+        command, cwd=project, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        while "Running stage" not in (line := verifying.stdout.readline()):
+            assert line, "it ended"
+        verifying.send_signal(signal.SIGTERM)
+        output, _ = verifying.communicate(timeout=60)  # returns once the stage has let go of its output as well
+    finally:
+        verifying.kill()
+    assert verifying.returncode == 143
+    assert "compared" not in output
+    assert not list((project / ".dvc/tmp").glob("verify-*"))
+    assert not run(project, "git", "status", "--porcelain")
+
+
+@pytest.mark.parametrize("model", [*(f"fusion/{name}" for name in VARIANTS), "lidar", "cilp", "projector", "rgb2lidar"])
+def test_another_seed_gives_other_weights(project, model):
+    one, other = (torch.load(project / f"models/{model}/seed-{s}.pt", weights_only=True)["weights"] for s in SEEDS)
+    trained = [key for key in one if one[key].is_floating_point() and not torch.equal(one[key], other[key])]
+    assert any(key.endswith("weight") for key in trained)
+
+
+def test_an_unknown_stage_is_refused_in_one_sentence(project):
+    output = verify(project, "train_fusion@late-stridet", code=2)
+    assert output == (
+        "error: train_fusion@late-stridet is no stage with committed results; name one that `dvc stage list` shows, "
+        f"such as {STAGE}.\n"
+    )
+    assert "within 0.02 or 25 percent" in " ".join(verify(project, "--help").split())
