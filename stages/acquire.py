@@ -36,10 +36,13 @@ def main() -> None:
     building = TARGET.with_name(f".{TARGET.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    pairs = fill(building)
-    write_manifest(building, pairs)
-    shutil.rmtree(TARGET, ignore_errors=True)
-    building.rename(TARGET)
+    try:
+        pairs = fill(building)
+        write_manifest(building, pairs)
+        shutil.rmtree(TARGET, ignore_errors=True)
+        building.rename(TARGET)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
     print(f"{TARGET}: {len(pairs):,} pairs of image and range image from {source}")
 
 

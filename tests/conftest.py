@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,21 @@ os.environ |= {
 }
 
 
-SHARE_THE_CLONE = {"test_pipeline.py": 0, "test_living_with_it.py": 2, "test_distributed.py": 2}
+def _listen_on_loopback(server: socket.socket, *backlog: int, listen=socket.socket.listen) -> None:
+    """No server within a test is there for the network."""
+    here = server.family == getattr(socket, "AF_UNIX", None) or server.getsockname()[0] in ("127.0.0.1", "::1")
+    assert here, f"{server.getsockname()} is not loopback"
+    listen(server, *backlog)
+
+
+socket.socket.listen = _listen_on_loopback
+
+SHARE_THE_CLONE = {
+    "test_pipeline.py": 0,
+    **dict.fromkeys(["test_living_with_it.py", "test_distributed.py", "test_secrets.py", "test_two_at_once.py"], 2),
+    "test_full_disk.py": 2,
+    "test_verify.py": 2,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,8 +48,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of the working tree in which ``dvc repro`` has run once, everything committed.
 
-    The first worker to ask makes it, each has a copy of its own, and a test that changes it puts it back.
+    The first worker to ask makes it, each has a copy of its own, and a test that changes it puts it back. It ran with
+    tokens in the environment, which must have left no trace; ``.git`` holds its home and what it printed.
     """
+    from canaries import VARIABLES
     from clone import clone, commit, run  # which takes a copy of the environment as it stands now
     from tiny import TINY
 
@@ -44,7 +61,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (made / ".git/made").exists():
             made.mkdir()
             clone(made, TINY)
-            run(made, "dvc", "repro")
+            home = made / ".git/home"
+            home.mkdir()
+            printed = run(made, "dvc", "repro", HOME=str(home), WANDB_MODE="offline", **VARIABLES)
+            (made / ".git/printed").write_text(printed)
             commit(made, "results")
             (made / ".git/made").touch()
     return shutil.copytree(made, tmp_path_factory.mktemp("clone") / "project", symlinks=True)

@@ -335,7 +335,8 @@ def test_the_app_answers_on_loopback_and_ctrl_c_ends_it_with_its_database(projec
         assert "mongod" in [process.name() for process in processes]
         addresses = {
             connection.laddr.ip
-            for connection in psutil.Process(served.pid).net_connections()
+            for process in [psutil.Process(served.pid), *processes]
+            for connection in process.net_connections("inet")
             if connection.status == psutil.CONN_LISTEN
         }
         assert addresses == {"127.0.0.1"}

@@ -16,10 +16,11 @@ pytestmark = pytest.mark.timeout(420)
 
 
 def test_a_grid_is_queued_compared_and_the_best_applied(project):
+    """By two workers at the same time."""
     run(project, "dvc", "exp", "remove", "--all-commits")  # of other tests
     only = ("--single-item", "train_fusion@late-strided")
     run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
-    run(project, "dvc", "queue", "start", WANDB_MODE="disabled")
+    run(project, "dvc", "queue", "start", "--jobs", "2", WANDB_MODE="disabled")
     deadline = time.monotonic() + 200
     while re.search("Queued|Running", run(project, "dvc", "queue", "status")):
         assert time.monotonic() < deadline, run(project, "dvc", "queue", "status")

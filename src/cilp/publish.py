@@ -132,7 +132,7 @@ def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: boo
     except (OSError, errors.HFValidationError) as error:
         reason = type(error).__name__
         raise UserError(f"{repo} could not be pushed to the Hub ({reason}); check name and network.") from None
-    print(f"{address}: pushed {folder}")
+    print(f"{cli.without_credentials(address)}: pushed {folder}")
 
 
 if __name__ == "__main__":

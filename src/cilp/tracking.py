@@ -96,7 +96,8 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
     """Start the W&B run ``name`` within ``group``; ``settings`` is the content of ``params.yaml``.
 
     Raises:
-        UserError: the mode is none of the legal ones, or it is ``online`` and W&B cannot be reached.
+        UserError: the mode is none of the legal ones, it is ``online`` and W&B cannot be reached, or W&B is set up
+            with a value that it refuses.
     """
     mode = os.environ.get("WANDB_MODE") or params.choice(settings, "tracking.mode", MODES)
     if mode not in MODES:
@@ -137,6 +138,12 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
             ) from None
         print(f"Weights & Biases cannot be reached ({reason}); the run is recorded offline")
         run = init("offline")
+    except ValueError as error:  # pydantic's, whose text quotes the value: an address may hold a token
+        names = ["WANDB_" + str(detail["loc"][0]).upper() for detail in getattr(error, "errors", list)()]
+        raise UserError(
+            f"Weights & Biases refuses the value of {' and '.join(names) or 'a setting'}; mend or unset it, or set "
+            "WANDB_MODE=disabled."
+        ) from None
     run.define_metric("valid_loss", summary="min")
     for name in ("valid_accuracy", "valid_cosine", "valid_twin_accuracy", "valid_recall_at_1"):
         run.define_metric(name, summary="max")

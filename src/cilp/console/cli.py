@@ -1,27 +1,78 @@
 """What every stage script does around its ``main()``: messages instead of tracebacks, exit codes, Ctrl-C."""
 
+import errno
+import os
+import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
+from cilp.console.alone import alone
 from cilp.errors import UserError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SAID_OTHERWISE = re.compile(
+    rf"{os.strerror(errno.ENOSPC)}|OutOfDiskSpace|\d+ requested and \d+ written|No usable temporary directory"
+)
+"""How MongoDB, NumPy and ``tempfile`` say that a disk is full, without its error number."""
 
 
 def run(main: Callable[[], None]) -> None:
     """Run ``main`` and exit: 0 when done, 2 with one sentence for a ``UserError``, 130 on Ctrl-C, 143 on SIGTERM.
 
-    A termination (a scheduler whose time is up, a shutdown) unwinds like Ctrl-C, so that temporary files go.
+    A termination (a scheduler whose time is up, a shutdown) unwinds like Ctrl-C, so that temporary files go. A full
+    disk is the user's to put right, wherever it shows.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        with alone():
+            main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        message = _no_space(error) or (str(error) if isinstance(error, UserError) else None)
+        if message is None:
+            raise
+        print(f"error: {without_credentials(message)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def without_credentials(text: str) -> str:
+    """``text`` without what stands before the @ of an address in it."""
+    return re.sub(r"(\w+://)[^/\s]*@", r"\1...@", text)
+
+
+def _no_space(error: BaseException) -> str | None:
+    """What to say if a full disk is among the causes of ``error``, whatever was made of it on the way."""
+    places = (Path.cwd(), Path(os.environ.get("TMPDIR") or "/tmp"))
+    reason, path = os.strerror(errno.ENOSPC), None
+    cause: BaseException | None = error
+    while cause is not None:
+        number = cause.errno if isinstance(cause, OSError) else None
+        if number in NO_SPACE or SAID_OTHERWISE.search(str(cause)):
+            reason = os.strerror(number) if number in NO_SPACE else reason
+            path = getattr(cause, "filename2", None) or getattr(cause, "filename", None)
+            break
+        cause = cause.__cause__ or cause.__context__
+    if cause is None and (isinstance(error, UserError) or not any(map(_is_full, places))):
+        return None
+    where = f", at {path}" if path else ""
+    return (
+        f"Results cannot be written ({reason}{where}); free some space on the disks of {places[0]} and of {places[1]}, "
+        "then run it again."
+    )
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a megabyte is too much: FiftyOne's database dies of that and leaves a broken connection."""
+    try:
+        return shutil.disk_usage(folder).free < 2**20
+    except OSError:
+        return False
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
