@@ -59,8 +59,8 @@ def _encode(blocks: nn.Sequential, x: Tensor, down: Tensor, across: Tensor, empt
     """
     pooled = blocks[0].convolution.stride == (1, 1)
     depth = DEPTH["maxpool" if pooled else "strided"]
-    halo = 2**depth - 1
     rows, columns = _Extent(down, pooled), _Extent(across, pooled)
+    halo = _halo(blocks[:depth])
     full = pad(x, (halo,) * 4).permute(0, 2, 3, 1)  # (B, H + 2 halo, W + 2 halo, C): zero padding is part of the map
     empty = empty.unsqueeze(0)
     for number in range(0, len(blocks), depth):
@@ -70,8 +70,14 @@ def _encode(blocks: nn.Sequential, x: Tensor, down: Tensor, across: Tensor, empt
         if 4 * rows.size * columns.size > 3 * rows.length * columns.length:  # windows no longer pay
             return blocks[number:](full[:, halo:-halo, halo:-halo].permute(0, 3, 1, 2))
         patch, empty = _in_windows(part, full, rows, columns, halo), part(empty)
+        halo = _halo(blocks[number + depth : number + 2 * depth])
         full = _Paste.apply(patch, empty[0].permute(1, 2, 0), _window(rows.span(), columns.span(), halo), halo)
-    return full[:, halo:-halo, halo:-halo].permute(0, 3, 1, 2)
+    return full.permute(0, 3, 1, 2)
+
+
+def _halo(blocks: nn.Sequential) -> int:
+    """How far a window of what ``blocks`` are given may lie beyond the map."""
+    return 2 ** len(blocks) - 1
 
 
 def _in_windows(blocks: nn.Sequential, full: Tensor, rows: "_Extent", columns: "_Extent", halo: int) -> Tensor:
@@ -172,4 +178,5 @@ class _Paste(torch.autograd.Function):
         patch = gradient[ctx.window]
         outside = gradient.clone()
         outside[ctx.window] = 0
-        return patch, outside[:, ctx.halo : -ctx.halo, ctx.halo : -ctx.halo].sum(dim=0), None, None
+        height, width = (length - 2 * ctx.halo for length in outside.shape[1:3])
+        return patch, outside.sum(dim=0)[ctx.halo :, ctx.halo :][:height, :width], None, None
