@@ -1,4 +1,4 @@
-"""Every reader of outside data against mutated inputs (``fuzz.py``), and the cases that have a name.
+"""Every reader of outside data against mutated inputs (``fuzz``), and the cases that have a name.
 
     CILP_FUZZ=10000 python -m pytest -s tests/test_fuzz_readers.py -k mutated
 
@@ -17,10 +17,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import fuzz
 import numpy as np
 import pytest
 import torch
+from fuzz.exports import EXPORTED, deep, export_documents
+from fuzz.mutations import bomb, chunk, chunks, npy, png
+from fuzz.runner import READERS
+from fuzz.trees import PAIRS
+from fuzz.trees import tree as raw_tree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -47,9 +51,9 @@ PROPERTIES = settings(max_examples=60, derandomize=True, deadline=None, database
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """What ``fuzz.py`` says, run in a process of its own, which may crash, hang or run out of memory."""
+    """What ``python -m fuzz`` says, run in a process of its own, which may crash, hang or run out of memory."""
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/fuzz.py", "--inputs", str(INPUTS)],
+        [sys.executable, "-m", "fuzz", "--inputs", str(INPUTS)],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -70,7 +74,7 @@ def test_mutated_inputs_are_read_rightly_or_refused_with_a_reason(outcomes):
     assert sum(sum(counts.values()) for counts in outcomes["counts"].values()) >= INPUTS
 
 
-@pytest.mark.parametrize("reader", fuzz.READERS)
+@pytest.mark.parametrize("reader", READERS)
 def test_mutated_inputs_reach_behind_the_first_check(outcomes, reader):
     """Some are accepted, most are refused: else the mutations would test nothing."""
     counts = outcomes["counts"][reader]
@@ -83,7 +87,7 @@ MISBEHAVED = """
 import json, sys, tempfile, time
 from pathlib import Path
 import numpy as np
-import fuzz
+from fuzz import runner as fuzz
 
 outside = Path(tempfile.mkdtemp())
 def writes(rng, place):
@@ -139,7 +143,7 @@ def test_a_reader_that_misbehaves_is_noticed():
 def test_a_range_image_is_taken_as_it_is_or_not_at_all(array):
     good = array.dtype == np.float32 and array.shape == (64, 64) and bool(((array > 0) & (array <= 50.001)).all())
     try:
-        found = decode_range(fuzz.npy(array))
+        found = decode_range(npy(array))
     except Unusable:
         assert not good
     else:
@@ -171,7 +175,7 @@ JSON = st.recursive(
 def export(tmp_path_factory):
     """A grouped export, as it should be."""
     root = tmp_path_factory.mktemp("export")
-    samples, metadata, media = fuzz.export_documents()
+    samples, metadata, media = export_documents()
     for name, data in media.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
@@ -192,7 +196,7 @@ def test_any_value_in_a_sample_is_legal_or_refused(export, field, value):
     except UserError as error:
         assert len(str(error)) < 2000
     else:
-        assert len(records) == len(fuzz.EXPORTED)
+        assert len(records) == len(EXPORTED)
         assert all(record.label in CLASSES and record.split in SPLITS for record in records)
     finally:
         (export / "samples.json").write_text(before)
@@ -202,13 +206,13 @@ def test_any_value_in_a_sample_is_legal_or_refused(export, field, value):
 
 
 def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
-    return fuzz.png()[:8] + b"".join(fuzz.chunk(*part) for part in chunks)
+    return png()[:8] + b"".join(chunk(*part) for part in chunks)
 
 
-HEADER, PIXELS, END = fuzz.chunks(fuzz.png())
+HEADER, PIXELS, END = chunks(png())
 
 
-@pytest.mark.parametrize("data", [fuzz.bomb(), png_with(HEADER, (b"IDAT", zlib.compress(bytes(2**26))), END)])
+@pytest.mark.parametrize("data", [bomb(), png_with(HEADER, (b"IDAT", zlib.compress(bytes(2**26))), END)])
 def test_a_png_that_inflates_beyond_measure_takes_no_more_than_one_image(data):
     try:
         assert decode_rgb(data).nbytes == 16_384
@@ -234,7 +238,7 @@ def test_a_png_whose_header_contradicts_itself_is_refused(data):
 
 def test_a_range_image_of_misses_alone_is_data(tmp_path):
     """An object out of the LiDAR's sight: all rays read the maximum, and the point cloud is empty."""
-    misses = decode_range(fuzz.npy(np.full((64, 64), MAX_RANGE, dtype=np.float32)))
+    misses = decode_range(npy(np.full((64, 64), MAX_RANGE, dtype=np.float32)))
     assert misses.shape == (64, 64) and (misses == MAX_RANGE).all()
     points = point_cloud(misses, ray_directions(lidar_angles(), lidar_angles()))
     grouped.write_pcd(tmp_path / "empty.pcd", points)
@@ -243,7 +247,7 @@ def test_a_range_image_of_misses_alone_is_data(tmp_path):
 
 
 def test_angles_that_are_infinite_or_no_array_are_refused():
-    for data in (b"", fuzz.npy(np.full(64, np.inf, dtype=np.float32)), fuzz.npy(np.full(64, None)), b"PK\x03\x04"):
+    for data in (b"", npy(np.full(64, np.inf, dtype=np.float32)), npy(np.full(64, None)), b"PK\x03\x04"):
         with pytest.raises(Unusable):
             decode_angles(data)
 
@@ -254,13 +258,13 @@ def test_angles_that_are_infinite_or_no_array_are_refused():
 @pytest.fixture
 def raw(tmp_path):
     """A small tree in the raw layout."""
-    for name, data in fuzz.tree().items():
+    for name, data in raw_tree().items():
         (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "raw" / name).write_bytes(data)
     return tmp_path / "raw"
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", fuzz.npy(np.full(64, None)), fuzz.npy(np.zeros(2**18))])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", npy(np.full(64, None)), npy(np.zeros(2**18))])
 def test_calibration_that_cannot_be_used_is_named(raw, content):
     (raw / "cubes/zenith.npy").write_bytes(content)
     with pytest.raises(UserError, match=r"cubes/zenith\.npy cannot be read .*acquire the raw data again"):
@@ -273,20 +277,20 @@ def test_calibration_that_cannot_be_used_is_named(raw, content):
 @pytest.mark.parametrize(
     ("path", "content", "reason"),
     [
-        (lidar_path, fuzz.npy(np.full((64, 64), np.nan, dtype=np.float32)), "NaN or infinite"),
-        (lidar_path, fuzz.npy(np.full((64, 64), -1, dtype=np.float32)), "0 m or less"),
-        (lidar_path, fuzz.npy(np.full((64, 64), 500, dtype=np.float32)), "over 50 m"),
+        (lidar_path, npy(np.full((64, 64), np.nan, dtype=np.float32)), "NaN or infinite"),
+        (lidar_path, npy(np.full((64, 64), -1, dtype=np.float32)), "0 m or less"),
+        (lidar_path, npy(np.full((64, 64), 500, dtype=np.float32)), "over 50 m"),
         (lidar_path, b"PK\x03\x04", "not an npy file"),
         (rgb_path, png_with((b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 6, 0, 0, 0)), PIXELS, END), "20000x2"),
-        (rgb_path, fuzz.png()[:-20] + b"x" + fuzz.png()[-19:], "damaged PNG"),
-        (rgb_path, fuzz.png(mode="P"), "palette"),
+        (rgb_path, png()[:-20] + b"x" + png()[-19:], "damaged PNG"),
+        (rgb_path, png(mode="P"), "palette"),
     ],
     ids=["nan", "negative", "far", "zip", "enormous", "wrong checksum", "palette"],
 )
 def test_what_the_raw_layout_must_not_hold_is_not_packed(raw, path, content, reason):
-    path(raw, fuzz.PAIRS[0]).write_bytes(content)
+    path(raw, PAIRS[0]).write_bytes(content)
     with pytest.raises(UserError, match=reason):
-        pack_unlabelled(raw, fuzz.PAIRS)
+        pack_unlabelled(raw, PAIRS)
 
 
 # --- zip, folder
@@ -297,19 +301,19 @@ def zipped(raw):
     """The same tree as an archive, to add to."""
     path = raw.with_suffix(".zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in fuzz.tree().items():
+        for name, data in raw_tree().items():
             file.writestr(name, data)
     return path
 
 
 def test_a_name_that_stands_twice_in_an_archive_is_one_file_or_none(zipped, tmp_path):
     """Equal copies count once; two files that differ cost the pair, whichever came last."""
-    tree = fuzz.tree()
+    tree = raw_tree()
     with zipfile.ZipFile(zipped, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
         file.writestr("cubes/rgb/0000.png", tree["cubes/rgb/0000.png"])
-        file.writestr("spheres/rgb/0001.png", fuzz.png(99))
+        file.writestr("spheres/rgb/0001.png", png(99))
     pairs, report = import_tree(zipped, tmp_path / "root", 1)
-    assert Pair(1, "sphere") not in pairs and len(pairs) == len(fuzz.PAIRS) - 1
+    assert Pair(1, "sphere") not in pairs and len(pairs) == len(PAIRS) - 1
     assert sorted(report.rows) == [
         ("cubes/rgb/0000.png", "copy of a file that is used"),
         ("spheres/lidar/0001.npy", "range image whose image is unusable"),
@@ -339,9 +343,9 @@ def test_many_copies_of_one_file_are_not_held_in_memory_together(zipped, tmp_pat
     monkeypatch.setattr("cilp.raw.folder.decode_range", lambda data: Counted(decode_range(data)))
     with zipfile.ZipFile(zipped, "a", zipfile.ZIP_DEFLATED) as file:
         for copy in range(100):
-            file.writestr(f"cubes/lidar/{copy}/lidar/0000.npy", fuzz.tree()["cubes/lidar/0000.npy"])
+            file.writestr(f"cubes/lidar/{copy}/lidar/0000.npy", raw_tree()["cubes/lidar/0000.npy"])
     pairs, report = import_tree(zipped, tmp_path / "root", 2)
-    assert len(pairs) == len(fuzz.PAIRS)
+    assert len(pairs) == len(PAIRS)
     assert report.counts == {"copy of a file that is used": 100}
     assert most < 10
 
@@ -350,9 +354,9 @@ def test_a_file_in_thousands_of_folders_is_left_out(zipped, tmp_path):
     names = [f"{number}/{'cubes/' * 10_000}rgb/0000.png" for number in range(3)]
     with zipfile.ZipFile(zipped, "a") as file:
         for name in names:
-            file.writestr(name, fuzz.png())
+            file.writestr(name, png())
     pairs, report = import_tree(zipped, tmp_path / "root", 2)
-    assert len(pairs) == len(fuzz.PAIRS)
+    assert len(pairs) == len(PAIRS)
     assert sorted(report.rows) == [(name, f"in more than {archive.MAX_DEPTH - 1} folders") for name in names]
 
 
@@ -362,14 +366,14 @@ def test_members_whose_sizes_lie_cost_their_own_pairs_alone(zipped, tmp_path):
         struct.pack_into("<I", data, data.rindex(name) - 46 + 24, size)
     zipped.write_bytes(data)
     pairs, report = import_tree(zipped, tmp_path / "root", 0)
-    assert set(fuzz.PAIRS) - set(pairs) == {Pair(0, "cube"), Pair(1, "sphere")}
+    assert set(PAIRS) - set(pairs) == {Pair(0, "cube"), Pair(1, "sphere")}
     assert ("cubes/rgb/0000.png", "damaged in the archive") in report.rows
 
 
 def test_a_64_bit_offset_beyond_the_archive_is_damage(tmp_path):
     path = tmp_path / "tree.zip"
     with zipfile.ZipFile(path, "w") as file:
-        for name, data in fuzz.tree().items():
+        for name, data in raw_tree().items():
             info = zipfile.ZipInfo(name)
             info.extra = struct.pack("<HHQ", 0x5555, 8, 2**63 + 5) if name == "cubes/rgb/0000.png" else b""
             file.writestr(info, data)
@@ -379,7 +383,7 @@ def test_a_64_bit_offset_beyond_the_archive_is_damage(tmp_path):
     struct.pack_into("<H", data, entry + 46 + len(b"cubes/rgb/0000.png"), 1)
     path.write_bytes(data)
     pairs, report = import_tree(path, tmp_path / "root", 0)
-    assert set(fuzz.PAIRS) - set(pairs) == {Pair(0, "cube")}
+    assert set(PAIRS) - set(pairs) == {Pair(0, "cube")}
     assert ("cubes/rgb/0000.png", "damaged in the archive") in report.rows
 
 
@@ -411,7 +415,7 @@ def test_a_manifest_that_says_something_else_is_refused(tmp_path, text, message)
 
 def test_a_manifest_without_end_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "MAX_MANIFEST_BYTES", 10)
-    write_manifest(tmp_path, fuzz.PAIRS)
+    write_manifest(tmp_path, PAIRS)
     with pytest.raises(UserError, match="it is longer than"):
         read_manifest(tmp_path / "manifest.csv")
 
@@ -422,7 +426,7 @@ def test_a_manifest_without_end_is_not_read(tmp_path, monkeypatch):
 def edited(export, tmp_path, name, change):
     """A copy of the export with one of its documents changed."""
     root = tmp_path / "export"
-    samples, metadata, media = fuzz.export_documents()
+    samples, metadata, media = export_documents()
     for file, data in media.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_bytes(data)
@@ -455,9 +459,9 @@ def sample(key, value):
         ("samples.json", sample("tags", {"train": 1}), "split tags"),
         ("samples.json", sample("scene", True), "scene True"),
         ("samples.json", sample("scene", 10**30), "from 0 to 999,999,999"),
-        ("samples.json", sample("label", {"label": fuzz.deep(100)}), "label .*cubes?|label"),
+        ("samples.json", sample("label", {"label": deep(100)}), "label .*cubes?|label"),
         ("samples.json", sample("filepath", "data/" + "x" * 5000), "is missing"),
-        ("samples.json", sample("filepath", fuzz.deep(100)), "outside of"),
+        ("samples.json", sample("filepath", deep(100)), "outside of"),
         ("samples.json", sample("filepath", "."), "outside of|is missing"),
         ("samples.json", sample("group", {"_id": {"$oid": []}, "name": "rgb"}), "without group and slice"),
         ("samples.json", sample("group", {"_id": {"$oid": "0"}, "name": {}}), "without group and slice"),
@@ -507,7 +511,7 @@ def test_a_link_to_what_is_no_image_is_not_packed(export, tmp_path):
 
 def test_media_of_the_hub_that_cannot_be_used_are_listed(export, tmp_path):
     root = edited(export, tmp_path, "samples.json", lambda _: None)
-    bad = {"data/rgb/cube-0000.png": fuzz.png() + bytes(2**20), "data/lidar/sphere-0001.npy": b""}
+    bad = {"data/rgb/cube-0000.png": png() + bytes(2**20), "data/lidar/sphere-0001.npy": b""}
     for name, data in bad.items():
         (root / name).write_bytes(data)
     (tmp_path / "target").mkdir()

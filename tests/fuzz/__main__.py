@@ -1,0 +1,5 @@
+"""``python -m fuzz``: see ``fuzz.runner``."""
+
+from fuzz.runner import main
+
+main()
