@@ -9,6 +9,7 @@ Faithful to how that study is described, slow habits included, and used by the b
 - a similarity matrix made by repeating each embedding once for every other.
 """
 
+import copy
 from itertools import pairwise
 
 import torch
@@ -27,10 +28,19 @@ MAX_RANGE = 50.0
 
 
 class Samples(Dataset):
-    """(image, XYZA, label) of single samples, made when they are asked for."""
+    """(image, XYZA, label) of single samples, made when they are asked for; XYZ in units of ``unit`` metres."""
 
-    def __init__(self, rgb: Tensor, ranges: Tensor, azimuth: Tensor, zenith: Tensor, label: Tensor, device: str):
-        self.rgb, self.ranges, self.label, self.device = rgb, ranges, label, device
+    def __init__(
+        self,
+        rgb: Tensor,
+        ranges: Tensor,
+        azimuth: Tensor,
+        zenith: Tensor,
+        label: Tensor,
+        device: str,
+        unit: float = 1.0,
+    ):
+        self.rgb, self.ranges, self.label, self.device, self.unit = rgb, ranges, label, device, unit
         self.azimuth, self.zenith = azimuth[:, None], zenith[None, :]
 
     def __len__(self) -> int:
@@ -43,6 +53,7 @@ class Samples(Dataset):
         y = distance * torch.cos(-self.azimuth) * torch.cos(-self.zenith)
         z = distance * torch.sin(-self.zenith)
         mask = (distance < MAX_RANGE).float()
+        x, y, z = x / self.unit, y / self.unit, z / self.unit
         label = self.label[index].float()
         return image.to(self.device), torch.stack([x, y, z, mask]).to(self.device), label.to(self.device)
 
@@ -113,10 +124,10 @@ class Embedder(nn.Module):
 
 
 def train_epochs(model: nn.Module, train: DataLoader, valid: DataLoader, epochs: int, lr: float = 1e-3) -> float:
-    """Train a fusion network with its validation after each epoch; returns the last training loss."""
+    """Train a fusion network, keep the weights with the lowest validation loss; returns the last training loss."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(train), eta_min=1e-6)
-    mean = 0.0
+    mean, lowest, kept = 0.0, float("inf"), {}
     for _ in range(epochs):
         model.train()
         total = 0.0
@@ -134,6 +145,9 @@ def train_epochs(model: nn.Module, train: DataLoader, valid: DataLoader, epochs:
             logits = model(rgb, lidar)
             valid_loss += binary_cross_entropy_with_logits(logits, label).item()
             right += ((logits > 0) == (label > 0.5)).sum().item()
+        if valid_loss < lowest:
+            lowest, kept = valid_loss, copy.deepcopy(model.state_dict())
+    model.load_state_dict(kept)
     return mean
 
 

@@ -1,0 +1,91 @@
+"""Puts what was measured, ``benchmarks/results/``, as tables into ``docs/performance.md``.
+
+PYTHONPATH=src python benchmarks/document.py
+"""
+
+import csv
+import json
+import statistics
+from pathlib import Path
+
+from cilp.atomic import write_text
+from cilp.report.readme import insert_tables
+from cilp.report.verdict import judge
+
+PAGE = Path("docs/performance.md")
+RESULTS = Path("benchmarks/results")
+
+
+def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str, str]:
+    """Markdown by the name of its place, each with a heading that is left out there."""
+    made = {"bench": [], "profile": [], "scale": []}
+    for path in sorted(results.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kind = path.stem.partition("-")[0]
+        if kind == "reference":
+            made["accuracy"] = [accuracy(content, metrics)]
+        else:
+            kind = kind if kind in made else "bench"
+            table = {"bench": bench, "profile": profile, "scale": scale}[kind](content)
+            made[kind].append(f"{content['device']}, torch {content['torch']}:\n\n{table}")
+    return {name: "# title\n\n" + "\n".join(parts) for name, parts in made.items()}
+
+
+def bench(content: dict) -> str:
+    """What ``bench.py`` measured."""
+    lines = [f"| {row['what'].strip()} | {row['measured']} | {row['to reach']} |" for row in content["rows"]]
+    return "| what | measured | to reach |\n| --- | --- | --- |\n" + "\n".join(lines) + "\n"
+
+
+def profile(content: dict) -> str:
+    """The largest operations of each stage, and what is left."""
+    lines = []
+    for stage, found in content["stages"].items():
+        shares = [f"{name.removeprefix('aten::')} {share:.0%}" for name, share in found["shares"].items()]
+        rest = 1 - sum(found["shares"].values())
+        lines.append(f"| {stage} | {', '.join(shares)} | {rest:.0%} |")
+    head = "| stage | operations with the largest share of a step | all else, Python included |\n| --- | --- | --- |\n"
+    return head + "\n".join(lines) + "\n"
+
+
+def scale(content: dict) -> str:
+    """Time and memory by the number of pairs."""
+    base = next(row for row in content["rows"] if row["pairs"] == 2000)
+    lines = [
+        f"| {row['pairs']:,} | {row['seconds'] / base['seconds']:.2f} | "
+        f"{row['seconds'] / row['pairs'] / (base['seconds'] / base['pairs']):.2f} | "
+        f"{row['peak_bytes'] / 2**30:.2f} GiB | {'yes' if row['streamed'] else 'no'} |"
+        for row in content["rows"]
+    ]
+    head = "| training pairs | epoch, relative | a pair, relative | peak memory | streamed |\n"
+    return head + "| --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
+
+
+def accuracy(content: dict, metrics: Path) -> str:
+    """Test accuracies of the reference loop and of ours on the same seeds, and whether they differ beyond noise."""
+    lines = []
+    for name, done in content["test_accuracy"].items():
+        theirs = {int(seed): value for seed, value in done.items()}
+        with open(metrics / f"fusion/{name}.csv", newline="", encoding="utf-8") as file:
+            found = {int(row["seed"]): float(row["test_accuracy"]) for row in csv.DictReader(file)}
+        ours = {seed: found[seed] for seed in theirs}
+        verdict = judge(theirs, ours, higher_is_better=True)
+        change = f"{verdict.change:+.4f}"
+        if verdict.interval:
+            change += f" ({verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f})"
+        lines.append(f"| {name} | {_mean(theirs)} | {_mean(ours)} | {len(ours)} | {change} | {verdict.word} |")
+    head = "| variant | reference loop | ours | seeds | difference (95 %) | verdict |\n"
+    return head + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
+
+
+def _mean(by_seed: dict[int, float]) -> str:
+    values = list(by_seed.values())
+    return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables()))
+
+
+if __name__ == "__main__":
+    main()

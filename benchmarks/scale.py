@@ -1,0 +1,164 @@
+"""What an epoch of training costs as the data grows: time and memory from 1,000 pairs to more than memory should hold.
+
+    PYTHONPATH=src python benchmarks/scale.py
+
+Renders 50,000 scenes, 100,000 pairs, into packed files of growing size, 3.3 GB for the largest, in a temporary folder.
+On each, late fusion with max-pooling trains for an epoch in a process of its own. The largest is more than is kept in
+memory (``cilp.training.stream``) and streamed in shards. Writes ``benchmarks/results/scale-<device>.json`` and
+``docs/scale.png``. Run it with nothing beside it: 10 minutes on two cores.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from bench import device_name
+
+from cilp import packed, params
+from cilp.atomic import write_json
+from cilp.console import cli
+from cilp.console.progress import track
+from cilp.models import fusion
+from cilp.sensors import lidar_angles
+from cilp.simulation.scenes import SimulateParams, render
+from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.loop import steps_of_a_pass
+
+SCENES = (500, 1000, 2000, 4000, 9999, 50_000)
+VALID = 50
+"""Scenes of the validation split, whatever the size of the training split."""
+BOUND = 4 * 2**30
+"""Bytes that training may take on a CPU."""
+FIGURE = Path("docs/scale.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--measure", type=Path, metavar="FILE", help="only train on this packed file, and print the cost"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print("COST " + json.dumps(measure(arguments.measure, arguments.device)))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "packed.pt"
+        whole = rendered(max(SCENES) + VALID)
+        for scenes in SCENES:
+            packed.save(first(whole, scenes), path)
+            command = [sys.executable, __file__, "--measure", str(path), "--device", arguments.device]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            rows.append({"pairs": 2 * scenes, **json.loads(done.stdout.rpartition("COST ")[2])})
+            print(rows[-1], flush=True)
+    machine = describe(prepare_device(arguments.device))
+    write_json(Path(f"benchmarks/results/scale-{device_name(machine)}.json"), {**machine, "rows": rows})
+    draw(rows, machine["device"])
+
+
+def rendered(scenes: int) -> packed.Packed:
+    """Packed data of the default scenes, of which the last ``VALID`` are validation."""
+    settings = params.section(params.load(), "data.simulate", SimulateParams)
+    rgb = np.empty((scenes, 2, 64, 64, 4), dtype=np.uint8)
+    ranges = np.empty((scenes, 2, 64, 64), dtype=np.float32)
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        views = pool.map(partial(_views, settings), range(scenes), chunksize=100)
+        for scene, (image, seen) in enumerate(track(views, "render", total=scenes, unit="scenes")):
+            rgb[scene], ranges[scene] = image, seen
+    angles = torch.from_numpy(lidar_angles()).unsqueeze(0)
+    return packed.Packed(
+        rgb=torch.from_numpy(rgb).flatten(0, 1),
+        range=torch.from_numpy(ranges).flatten(0, 1),
+        label=torch.tensor([0, 1], dtype=torch.uint8).repeat(scenes),
+        scene=torch.arange(scenes, dtype=torch.int32).repeat_interleave(2),
+        split=torch.zeros(2 * scenes, dtype=torch.uint8),
+        sensor=torch.zeros(2 * scenes, dtype=torch.uint8),
+        azimuth=angles,
+        zenith=angles.clone(),
+    )
+
+
+def _views(settings: SimulateParams, scene: int) -> tuple[np.ndarray, np.ndarray]:
+    _, rgb, ranges = zip(*render(settings, scene), strict=True)
+    return np.stack(rgb), np.stack(ranges)
+
+
+def first(data: packed.Packed, scenes: int) -> packed.Packed:
+    """The first ``scenes`` for training, and ``VALID`` more."""
+    end = 2 * (scenes + VALID)
+    split = torch.zeros(end, dtype=torch.uint8)
+    split[2 * scenes :] = packed.SPLITS.index("val")
+    rows = {name: getattr(data, name)[:end].clone() for name in ("rgb", "range", "label", "scene", "sensor")}
+    return replace(data, split=split, **rows)
+
+
+def measure(path: Path, device_name: str) -> dict[str, float]:
+    """An epoch over the training split of a packed file: seconds, and the peak memory of the process in bytes."""
+    device = prepare_device(device_name)
+    data = packed.load(path)
+    train, valid = (load_split(data, split, device) for split in ("train", "val"))
+    protocol = TrainingParams(epochs=1, batch_size=32, lr=1e-3, lr_min=1e-6)
+    before = peak_resident_bytes()  # training starts the mark anew
+    start = time.perf_counter()
+    train_classifier(lambda: fusion.build("late", "maxpool", 50.0), train, valid, protocol, 51, "scale")
+    seconds = time.perf_counter() - start
+    peak = max(before, peak_resident_bytes())
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+    steps = steps_of_a_pass(len(train), protocol.batch_size, train.shard)
+    return {"seconds": seconds, "steps": steps, "peak_bytes": peak, "streamed": train.shard is not None}
+
+
+def peak_resident_bytes() -> int:
+    """Most memory that the process held since its start or since the mark was reset; files that it maps count."""
+    status = Path("/proc/self/status").read_text()  # not getrusage's: that begins with what the parent held
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
+
+
+def draw(rows: list[dict], device: str) -> None:
+    """Epoch time, relative to that of 2,000 pairs, and peak memory against the number of pairs, both logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pairs = np.array([row["pairs"] for row in rows])
+    base = next(row for row in rows if row["pairs"] == 2000)
+    values = (
+        ("epoch time, relative to 2,000 pairs", np.array([row["seconds"] for row in rows]) / base["seconds"]),
+        ("peak memory of the process (GiB)", np.array([row["peak_bytes"] for row in rows]) / 2**30),
+    )
+    figure, axes = pyplot.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
+    streamed = np.array([row["streamed"] for row in rows])
+    for axis, (title, value) in zip(axes, values, strict=True):
+        axis.plot(pairs, value, color="0.7", zorder=1)
+        axis.scatter(pairs[~streamed], value[~streamed], color="C0", label="in memory", zorder=2)
+        axis.scatter(pairs[streamed], value[streamed], color="C1", marker="s", label="streamed in shards", zorder=2)
+        axis.set(xscale="log", xlabel="training pairs", title=title)
+        axis.grid(alpha=0.3)
+    axes[0].set_yscale("log")
+    axes[0].plot(pairs, pairs / 2000, "k:", linewidth=1, label="linear")
+    axes[1].axhline(BOUND / 2**30, color="k", linestyle=":", linewidth=1, label="bound, 4 GiB")
+    axes[1].set_ylim(0, 4.4)
+    for axis in axes:
+        axis.legend(frameon=False, loc="upper left" if axis is axes[0] else "center left")
+    figure.suptitle(f"Late fusion with max-pooling, one epoch on {device}", fontsize=10)
+    figure.savefig(FIGURE, dpi=120)
+
+
+if __name__ == "__main__":
+    cli.run(main)
