@@ -9,6 +9,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from torch import Tensor
+
 from cilp import packed, params, tracking
 from cilp.console import cli
 from cilp.contrastive.frozen import embed_split, load_frozen
@@ -18,7 +20,7 @@ from cilp.models.cilp import Cilp
 from cilp.models.lidar import LidarClassifier
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
-from cilp.training.inputs import load_split
+from cilp.training.inputs import Split, load_split
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
 
 
@@ -37,13 +39,11 @@ def main() -> None:
     for seed in seeds:
         cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
         lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
-        train, valid, test = (
-            (embed_split(cilp.rgb, split).embedding, embed_split(lidar.embedder, split).embedding) for split in splits
-        )
+        train, valid = (embed(cilp, lidar, split) for split in splits[:2])
         config = {**asdict(protocol), "optimizer": "AdamW", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="projector", name=f"projector-{seed}", config=config) as run:
             done = train_projector(train, valid, protocol, seed, f"projector seed {seed}", run.log_epoch, "projector")
-            test_loss, test_cosine = score_projector(done.model, *test)
+            test_loss, test_cosine = score_projector(done.model, *embed(cilp, lidar, splits[2]))
             metrics[seed] = {
                 "valid_loss": done.best.valid_loss,
                 "valid_cosine": done.best.valid_cosine,
@@ -62,6 +62,11 @@ def main() -> None:
     write_rows(Path("plots/projector.csv"), curves)
     samples = dict(zip(packed.SPLITS, map(len, splits), strict=True))
     write_cost(Path("costs/projector.json"), costs, **machine, seeds=seeds, samples=samples)
+
+
+def embed(cilp: Cilp, lidar: LidarClassifier, split: Split) -> tuple[Tensor, Tensor]:
+    """What CILP makes of the images of a split and the LiDAR classifier of its ranges, (N, 200) each."""
+    return embed_split(cilp.rgb, split).embedding, embed_split(lidar.embedder, split).embedding
 
 
 if __name__ == "__main__":

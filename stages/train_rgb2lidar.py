@@ -42,15 +42,15 @@ def main() -> None:
         cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
         lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
         projector = load_frozen(Path(f"models/projector/seed-{seed}.pt"), Projector, device)
-        train, valid, test = (embed_split(cilp.rgb, split) for split in splits)
-        untrained = projected_head(projector, lidar.head).eval()
-        _, projector_alone = score(logits_of(untrained, test), test.label)
+        train, valid = (embed_split(cilp.rgb, split) for split in splits[:2])
         config = {**asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="rgb2lidar", name=f"rgb2lidar-{seed}", config=config) as run:
             done = train_classifier(
                 lambda given=(projector, lidar.head): projected_head(*given), train, valid, protocol, seed,
                 f"RGB-to-LiDAR seed {seed}", run.log_epoch, section="rgb2lidar",
             )  # fmt: skip
+            test = embed_split(cilp.rgb, splits[2])
+            _, projector_alone = score(logits_of(projected_head(projector, lidar.head).eval(), test), test.label)
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)
             metrics[seed] = {
