@@ -14,6 +14,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
 QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
 	-S cilp.steps=40 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
+	-S significance.resamples=999 -S audit.scenes=50 -S sensor_failures.pairs=60 \
 	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
 
 .DEFAULT_GOAL := help

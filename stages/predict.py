@@ -11,7 +11,8 @@ from pathlib import Path
 from cilp import packed, params
 from cilp.console import cli
 from cilp.console.progress import track
-from cilp.evaluation.predictions import confusion, load_classifier, predict, write_predictions
+from cilp.evaluation.predictions import load_classifier, predict
+from cilp.evaluation.table import confusion, write_predictions
 from cilp.raw.layout import CLASSES
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split

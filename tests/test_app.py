@@ -18,7 +18,7 @@ from PIL import Image
 from cilp import app, packed
 from cilp.contrastive.frozen import load_frozen
 from cilp.errors import UserError
-from cilp.evaluation.predictions import Prediction, read_predictions, write_predictions
+from cilp.evaluation.table import Prediction, read_predictions, write_predictions
 from cilp.models import cilp
 from cilp.packing import pack
 from cilp.raw.exported import read_export

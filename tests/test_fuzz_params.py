@@ -22,6 +22,9 @@ from cilp import params
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
+from cilp.evaluation.audit import conditions
+from cilp.evaluation.failures import FailureParams
+from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
 from cilp.models.fusion import FUSIONS
@@ -143,6 +146,8 @@ def take(settings):
         ("cilp", CilpParams),
         ("projector", ProjectorParams),
         ("rgb2lidar", TrainingParams),
+        ("significance", SignificanceParams),
+        ("sensor_failures", FailureParams),
         *((f"fusion.{name}", FusionParams) for name in FUSIONS),
     ):
         params.section(settings, key, schema)
@@ -154,6 +159,8 @@ def take(settings):
     params.names(settings, "variants.fusion", tuple(FUSIONS))
     params.names(settings, "variants.downsampling", DOWNSAMPLINGS)
     params.whole(settings, "cilp_ablation.pairs", 1, 10**9)
+    params.whole(settings, "audit.scenes", 1, 100_000)
+    conditions(settings)
     for name, recipe in settings["cilp_ablation"]["recipes"].items():
         assert isinstance(recipe.get("title", name), str)
         for section, schema in (("cilp", CilpParams), ("embedder", EmbedderParams)):
@@ -215,7 +222,7 @@ def test_keys_that_are_removed_are_missed_and_added_ones_unknown():
         settings = deepcopy(DEFAULTS)
         del at(settings, path[:-1])[path[-1]]
         text = said(settings)
-        optional = path[:2] == ("cilp_ablation", "recipes") and len(path) > 2
+        optional = path[:2] in (("cilp_ablation", "recipes"), ("audit", "conditions")) and len(path) > 2
         assert (text is None) if optional else text.startswith(f"{dotted(path)} is missing"), text
         if isinstance(at(DEFAULTS, path), dict):
             settings = deepcopy(DEFAULTS)

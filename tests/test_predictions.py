@@ -3,15 +3,8 @@ import torch
 from synthetic import make_packed
 
 from cilp.errors import UserError
-from cilp.evaluation.predictions import (
-    Prediction,
-    confusion,
-    load_classifier,
-    predict,
-    probabilities,
-    read_predictions,
-    write_predictions,
-)
+from cilp.evaluation.predictions import load_classifier, predict, probabilities
+from cilp.evaluation.table import Prediction, confusion, read_predictions, write_predictions
 from cilp.models import fusion, lidar, projector, rgb2lidar
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.inputs import load_split

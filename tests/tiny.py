@@ -23,6 +23,15 @@ TINY = {
     "cilp": {"steps": 4, "batch_size": 8, "validate_every": 2},
     "projector": {"epochs": 2, "batch_size": 8},
     "rgb2lidar": {"epochs": 2, "batch_size": 8},
+    "significance": {"resamples": 200},
+    "audit": {"scenes": 2},
+    "sensor_failures": {
+        "pairs": 4,
+        "beams_dropped": [0.0, 1.0],
+        "range_noise": [0.5],
+        "image_noise": [0.1],
+        "exposure": [0.0],
+    },
     "cilp_ablation": {
         "pairs": 64,
         "recipes": {

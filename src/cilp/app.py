@@ -35,7 +35,7 @@ from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.pairs import load_pairs
 from cilp.contrastive.pretraining import embed
 from cilp.errors import UserError
-from cilp.evaluation.predictions import Prediction, read_predictions
+from cilp.evaluation.table import Prediction, read_predictions
 from cilp.models.cilp import Cilp
 from cilp.packed import Packed
 from cilp.raw.exported import read_export

@@ -18,6 +18,9 @@ from cilp import params
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
+from cilp.evaluation.audit import CONDITION, AuditParams, conditions
+from cilp.evaluation.failures import FailureParams
+from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
 from cilp.models.fusion import FUSIONS
@@ -153,6 +156,8 @@ SECTIONS: dict[str, type] = {
     "cilp": CilpParams,
     "projector": ProjectorParams,
     "rgb2lidar": TrainingParams,
+    "significance": SignificanceParams,
+    "sensor_failures": FailureParams,
     "tracking": TrackingParams,
 }
 
@@ -165,7 +170,7 @@ def check(settings: dict[str, Any]) -> None:
             other; the message names key, value and what is legal.
     """
     _check_plain(settings)
-    _only(settings, "", {"data", "seeds", "device", "fusion", "cilp_ablation", *SECTIONS})
+    _only(settings, "", {"data", "seeds", "device", "fusion", "cilp_ablation", "audit", *SECTIONS})
     data = _section(settings, "data", DataParams, SOURCES)
     for source, schema in SOURCES.items():
         params.section(settings, f"data.{source}", schema)
@@ -177,6 +182,7 @@ def check(settings: dict[str, Any]) -> None:
     _only(params.lookup(settings, "fusion"), "fusion", FUSIONS)
     sections |= {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionParams) for name in FUSIONS}
     recipes = _check_ablation(settings)
+    _check_audit(settings)
     if data.source == "simulate":
         _check_batches(data, sections | recipes)
     _check_floats(settings)
@@ -343,6 +349,17 @@ def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
         found[f"{key}.cilp"] = params.section(place, f"{key}.cilp", CilpParams)
         params.section(place, f"{key}.embedder", EmbedderParams)
     return found
+
+
+def _check_audit(settings: dict[str, Any]) -> None:
+    """Type every condition of the audit as its stage does."""
+    _section(settings, "audit", AuditParams, ["conditions"])
+    declared = params.lookup(settings, "audit.conditions")
+    for name, condition in declared.items() if isinstance(declared, dict) else ():
+        _only(condition, f"audit.conditions.{name}", CONDITION)
+        change = condition.get("simulate", {})
+        _only(change, f"audit.conditions.{name}.simulate", [field.name for field in fields(SimulateParams)])
+    conditions(settings)
 
 
 def _check_batches(data: DataParams, sections: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cilp.atomic import write_text
 
-TABLES = ("fusion_comparison", "strided_ablation", "cilp_results", "cilp_ablation")
+TABLES = ("fusion_comparison", "strided_ablation", "cilp_results", "cilp_ablation", "significance", "audit")
 
 
 def insert_tables(readme: str, tables: dict[str, str]) -> str:

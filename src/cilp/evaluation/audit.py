@@ -1,0 +1,106 @@
+"""Counterfactual scenes: does a classifier look at shape, or at what only went along with it in training?"""
+
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from cilp import params
+from cilp.errors import UserError
+from cilp.sensors import lidar_angles, ray_directions, returns
+from cilp.simulation.scenes import SimulateParams, render
+from cilp.training.inputs import Split
+
+FIRST_SCENE = 1_000_000
+"""Number of the first scene that is rendered: beyond any that training may have seen."""
+CONDITION = ("title", "simulate")
+
+
+@dataclass(frozen=True)
+class AuditParams:
+    """How many scenes are rendered for each condition."""
+
+    scenes: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.scenes <= 100_000:
+            raise ValueError(f"scenes must be a whole number from 1 to 100,000; got {self.scenes}.")
+
+
+def conditions(settings: dict[str, Any]) -> dict[str, tuple[str, SimulateParams]]:
+    """Title and simulator's params of each condition in ``audit.conditions``: those of the study, but for its changes.
+
+    Raises:
+        UserError: a condition is no mapping, or changes what there is not or to what is not legal.
+    """
+    base = params.lookup(settings, "data.simulate")
+    found = {}
+    declared = params.lookup(settings, "audit.conditions")
+    if not isinstance(declared, dict) or not declared:
+        raise UserError(f"audit.conditions must hold one or more conditions; got {declared!r}.")
+    for name, condition in declared.items():
+        key = f"audit.conditions.{name}"
+        if not isinstance(condition, dict) or not set(condition) <= set(CONDITION):
+            raise UserError(f"{key} must be a mapping of {' and '.join(CONDITION)}; got {condition!r}.")
+        title, change = condition.get("title", name), condition.get("simulate", {})
+        if not isinstance(title, str) or not title.isprintable() or not title.strip() or "|" in title:
+            raise UserError(f"{key}.title must be a text of one line, without |; got {title!r}.")
+        if not isinstance(change, dict):
+            raise UserError(f"{key}.simulate must be a mapping; got {change!r}.")
+        place = {"audit": {"conditions": {name: {"simulate": {**base, **change}}}}}
+        found[str(name)] = title, params.section(place, f"{key}.simulate", SimulateParams)
+    return found
+
+
+def rendered(simulation: SimulateParams, scenes: int, processes: int, device: torch.device) -> Split:
+    """Cubes and spheres of ``scenes`` counterfactual scenes, cube first, seen by the LiDAR of the study."""
+    numbers = range(FIRST_SCENE, FIRST_SCENE + scenes)
+    with ProcessPoolExecutor(max_workers=processes) as pool:
+        views = [view for pair in pool.map(partial(_views, simulation), numbers, chunksize=25) for view in pair]
+    angles = lidar_angles()
+    split = Split(
+        rgb=torch.from_numpy(np.stack([rgb for rgb, _ in views])),
+        range=torch.from_numpy(np.stack([ranges for _, ranges in views])),
+        label=torch.tensor([0.0, 1.0]).repeat(scenes),
+        scene=torch.arange(FIRST_SCENE, FIRST_SCENE + scenes, dtype=torch.int32).repeat_interleave(2),
+        directions=torch.from_numpy(ray_directions(angles, angles)).float().unsqueeze(0),
+        sensor=torch.zeros(2 * scenes, dtype=torch.int64),
+    )
+    return Split(**{name: tensor.to(device) for name, tensor in vars(split).items()})
+
+
+def _views(simulation: SimulateParams, scene: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(rgb, ranges) for _, rgb, ranges in render(simulation, scene)]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One classifier under one condition: accuracies in [0, 1]."""
+
+    accuracy: float
+    cube_accuracy: float
+    sphere_accuracy: float
+
+
+def audit(probability: torch.Tensor, split: Split) -> Audited:
+    """Accuracies from the probabilities (N,) of a sphere."""
+    label = split.label.cpu() > 0.5
+    right = (probability > 0.5) == label
+    return Audited(*(right[rows].double().mean().item() for rows in (slice(None), ~label, label)))
+
+
+def mean_returns(split: Split) -> dict[str, float]:
+    """LiDAR returns that a cube and a sphere give on average."""
+    counts = returns(split.range.cpu().numpy()).sum(axis=(1, 2))
+    label = split.label.cpu().numpy() > 0.5
+    return {"cube_returns": float(counts[~label].mean()), "sphere_returns": float(counts[label].mean())}
+
+
+def mean_over_seeds(found: Mapping[int, Audited]) -> dict[str, float]:
+    """Mean accuracies over the seeds."""
+    rows = [asdict(one) for one in found.values()]
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

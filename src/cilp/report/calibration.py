@@ -1,0 +1,51 @@
+"""Reliability diagrams: how often classifiers are right, against how sure they are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+from cilp.atomic import replacing
+from cilp.evaluation.calibration import Bin
+from cilp.report.titles import title
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+FEWEST = 10
+"""Predictions below which the accuracy of a bin says too little: such bins are hollow."""
+
+
+def draw_reliability(bins: Mapping[str, Sequence[Bin]], errors: Mapping[str, float], target: Path) -> None:
+    """A panel for each model, all seeds together, with its expected calibration error."""
+    columns = min(4, len(bins))
+    rows = -(-len(bins) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.9 * columns, 2.9 * rows),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis in axes.flat[len(bins) :]:
+        axis.set_visible(False)
+    for axis, (name, parts) in zip(axes.flat, bins.items(), strict=False):
+        axis.plot([0.5, 1], [0.5, 1], color="0.6", linestyle=":", linewidth=1)
+        for part in parts:
+            many = part.count >= FEWEST
+            axis.plot(
+                part.confidence, part.accuracy, "o", markersize=6, color="#0072B2", fillstyle="full" if many else "none"
+            )
+        axis.set_title(title(name), fontsize=9)
+        axis.text(0.97, 0.05, f"ECE {errors[name]:.4f}", transform=axis.transAxes, ha="right", fontsize=9)
+        axis.set(xlim=(0.48, 1.02), ylim=(-0.05, 1.05))
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("confidence in the predicted class", fontsize=10)
+    figure.supylabel("share that is right", fontsize=10)
+    figure.suptitle(f"Reliability on the test set; hollow: fewer than {FEWEST} predictions", fontsize=10)
+    with replacing(target, "wb") as file:
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,64 @@
+"""The table of what differs and what does not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cilp.evaluation.significance import Comparison, Estimate, SignificanceParams
+from cilp.report.provenance import SOURCES
+from cilp.report.titles import title
+
+
+def significance_json(models: Mapping[str, Estimate], comparisons: Sequence[Comparison], confidence: float) -> dict:
+    """Intervals by model, and one entry for each comparison."""
+    entries: list[dict[str, Any]] = [
+        {
+            "first": comparison.first,
+            "second": comparison.second,
+            "difference": comparison.difference.mean,
+            "low": comparison.difference.low,
+            "high": comparison.difference.high,
+            "p": comparison.difference.p,
+            "p_corrected": comparison.p_corrected,
+            "within_noise": comparison.within_noise(confidence),
+        }
+        for comparison in comparisons
+    ]
+    intervals = {name: {"test_accuracy": it.mean, "low": it.low, "high": it.high} for name, it in models.items()}
+    return {"models": intervals, "comparisons": entries}
+
+
+def significance_markdown(
+    models: Mapping[str, Estimate], comparisons: Sequence[Comparison], params: SignificanceParams, source: str,
+    seeds: int, scenes: int,
+) -> str:  # fmt: skip
+    """Test accuracies with their intervals, then the differences, those beyond noise in bold."""
+    share = f"{params.confidence:.0%}"
+    lines = [
+        "# Which differences are real?",
+        "",
+        f"| model | test accuracy | {share} interval |",
+        "| --- | --- | --- |",
+    ]
+    for name, found in models.items():
+        lines.append(f"| {title(name)} | {found.mean:.4f} | {found.low:.4f} to {found.high:.4f} |")
+    lines += [
+        "",
+        f"| compared | difference | {share} interval | p, corrected | verdict |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for it in comparisons:
+        noise = it.within_noise(params.confidence)
+        mark, word = ("", "within noise") if noise else ("**", "differs")
+        lines.append(
+            f"| {title(it.second)} - {title(it.first)} | {mark}{it.difference.mean:+.4f}{mark} | "
+            f"{it.difference.low:+.4f} to {it.difference.high:+.4f} | {it.p_corrected:.3f} | {mark}{word}{mark} |"
+        )
+    lines += [
+        "",
+        f"- Data: {SOURCES.get(source, source)}; {2 * scenes:,} held-out test pairs of {scenes:,} scenes, {seeds} "
+        "seeds, paired by seed and scene.",
+        f"- Intervals: bootstrap over seeds and scenes, {params.resamples:,} resamples. P-values are corrected for "
+        f"{len(comparisons)} comparisons (Benjamini and Yekutieli); one differs if its p-value is at most "
+        f"{1 - params.confidence:.2g}.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,54 @@
+"""Let each sensor fail, by degrees, and see what the max-pooling fusions and the single-sensor classifiers still tell.
+
+    PYTHONPATH=src python stages/sensor_failures.py
+
+Writes ``metrics/sensor_failures.json``, ``plots/sensor_failures.csv`` and ``plots/sensor_failures.png``.
+"""
+
+import argparse
+from pathlib import Path
+
+from cilp import packed, params
+from cilp.atomic import write_json
+from cilp.console import cli
+from cilp.console.progress import track
+from cilp.evaluation.failures import FailureParams, failing
+from cilp.evaluation.predictions import load_classifier, probabilities
+from cilp.report.failures import draw_failures
+from cilp.training.device import prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.seeds import check_seeds, mean_and_spread, write_rows
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    settings = params.load()
+    protocol = params.section(settings, "sensor_failures", FailureParams)
+    seeds = check_seeds(params.lookup(settings, "seeds"))
+    variants = params.lookup(settings, "variants")
+    way = variants["downsampling"][0]
+    models = [*(f"fusion/{fusion}-{way}" for fusion in variants["fusion"]), "lidar", "rgb2lidar"]
+    device = prepare_device(params.lookup(settings, "device"))
+    test = load_split(packed.load(Path("data/packed.pt")), "test", device)
+    classifiers = {
+        model: [load_classifier(Path(f"models/{model}/seed-{seed}.pt"), device) for seed in seeds] for model in models
+    }
+    cases = list(failing(test, protocol))
+    rows = []
+    for name, level, split in track(cases, "sensor failures", unit="levels"):
+        truth = split.label.cpu() > 0.5
+        for model, trained in classifiers.items():
+            right = [((probabilities(one, split) > 0.5) == truth).double().mean().item() for one in trained]
+            figures = {"accuracy_std": 0.0, **mean_and_spread(right, "accuracy")}
+            rows.append({"model": model, "failure": name, "level": level, **figures})
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        by_failure = table.setdefault(row["model"].rpartition("/")[2], {}).setdefault(row["failure"], {})
+        by_failure[f"{row['level']:g}"] = row["accuracy"]
+    write_json(Path("metrics/sensor_failures.json"), table)
+    write_rows(Path("plots/sensor_failures.csv"), [dict(sorted(row.items())) for row in rows])
+    draw_failures(rows, Path("plots/sensor_failures.png"))
+
+
+if __name__ == "__main__":
+    cli.run(main)

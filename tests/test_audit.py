@@ -1,0 +1,82 @@
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cilp import params
+from cilp.errors import UserError
+from cilp.evaluation.audit import Audited, audit, conditions, mean_over_seeds, mean_returns, rendered
+from cilp.report.audit import audit_markdown, draw_audit
+from cilp.simulation.scenes import SimulateParams
+
+CPU = torch.device("cpu")
+SETTINGS = params.load()
+SIMULATION = params.section(SETTINGS, "data.simulate", SimulateParams)
+
+
+def test_the_conditions_are_the_study_but_for_their_changes():
+    found = conditions(SETTINGS)
+    assert found["trained"][1] == SIMULATION
+    assert found["swapped"][1].cube_edge != SIMULATION.cube_edge
+    assert found["swapped"][1].distance == SIMULATION.distance
+
+
+def test_with_sizes_swapped_spheres_return_what_cubes_did():
+    """The counterfactual does what it says: the number of returns points to the wrong class."""
+    found = conditions(SETTINGS)
+    usual, swapped = (mean_returns(rendered(found[name][1], 60, 1, CPU)) for name in ("trained", "swapped"))
+    assert usual["cube_returns"] > 1.6 * usual["sphere_returns"]
+    assert swapped["sphere_returns"] == pytest.approx(usual["cube_returns"], rel=0.1)
+    assert swapped["cube_returns"] == pytest.approx(usual["sphere_returns"], rel=0.1)
+
+
+def test_a_light_behind_the_object_leaves_the_image_black():
+    split = rendered(conditions(SETTINGS)["dark"][1], 5, 1, CPU)
+    assert not split.rgb[..., :3].any() and (split.rgb[..., 3] == 255).all()
+    assert (split.range < 50).any()
+
+
+def test_places_outside_of_the_training_box_lie_outside():
+    split = rendered(conditions(SETTINGS)["outside"][1], 20, 1, CPU)
+    nearest = split.range.flatten(1).amin(dim=1)
+    assert (nearest > SIMULATION.distance[1] - 2.2).all()
+
+
+def test_accuracies_by_class():
+    split = rendered(SIMULATION, 4, 1, CPU)
+    found = audit(torch.tensor([0.1, 0.9, 0.2, 0.3] * 2, dtype=torch.double), split)
+    assert found == Audited(0.75, 1.0, 0.5)
+    assert mean_over_seeds({1: found, 2: replace(found, accuracy=0.25)})["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "must hold one or more conditions"),
+        ({"a": {"size": 1}}, "audit.conditions.a must be a mapping of title and simulate"),
+        ({"a": {"simulate": {"edge": 1}}}, "audit.conditions.a.simulate.edge is no known param"),
+        ({"a": {"simulate": {"cube_edge": [2.0, 1.0]}}}, "audit.conditions.a.simulate.cube_edge must be"),
+        ({"a": {"title": 3}}, "audit.conditions.a.title must be a text of one line"),
+    ],
+)
+def test_wrong_conditions_are_refused_by_name(change, message):
+    settings = deepcopy(SETTINGS)
+    settings["audit"]["conditions"] = change
+    with pytest.raises(UserError, match=f"^{message}" if message.startswith("audit") else message):
+        conditions(settings)
+
+
+def test_the_picture_and_the_table(tmp_path):
+    accuracies = {
+        "fusion/late-maxpool": {"a": vars(Audited(0.9, 0.8, 1.0)), "b": vars(Audited(0.5, 0.0, 1.0))},
+        "lidar": {"a": vars(Audited(1.0, 1.0, 1.0)), "b": vars(Audited(0.6, 0.2, 1.0))},
+    }
+    titles = {"a": "as trained", "b": "size swapped"}
+    for name in ("1", "2"):
+        draw_audit(accuracies, titles, tmp_path / f"{name}.png")
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+    returns = {name: {"cube_returns": 280.0, "sphere_returns": 145.0} for name in titles}
+    table = audit_markdown(accuracies, titles, returns, 100, 3, "simulate")
+    assert "| LiDAR classifier | 1.000 / 1.000 | 0.200 / 1.000 |" in table
+    assert "| *LiDAR returns* | 280 / 145 | 280 / 145 |" in table

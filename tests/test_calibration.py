@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from cilp.evaluation.calibration import BINS, Bin, expected_calibration_error, reliability
+from cilp.report.calibration import draw_reliability
+
+
+def test_who_is_right_as_often_as_sure_is_calibrated():
+    rng = np.random.default_rng(0)
+    probability = rng.random(100_000)
+    label = (rng.random(100_000) < probability).astype(int)
+    assert expected_calibration_error(reliability(probability, label)) < 0.01
+
+
+def test_the_error_is_the_gap_between_confidence_and_accuracy():
+    label = [1] * 80 + [0] * 20
+    assert expected_calibration_error(reliability([0.95] * 100, label)) == pytest.approx(0.15)
+    turned = [1 - y for y in label]
+    assert expected_calibration_error(reliability([0.05] * 100, turned)) == pytest.approx(0.15)
+
+
+def test_every_prediction_lies_in_one_bin():
+    probability = [0.0, 0.5, 0.50001, 1.0, 1 - 1e-12, 0.25]
+    bins = reliability(probability, [0, 0, 1, 1, 1, 0])
+    assert sum(part.count for part in bins) == len(probability)
+    assert len(bins) <= BINS and all(0.5 <= part.confidence <= 1 for part in bins)
+
+
+def test_the_diagram_is_the_same_bytes_again(tmp_path):
+    bins = {"fusion/late-maxpool": [Bin(0.99, 0.98, 100), Bin(0.6, 0.5, 4)], "lidar": [Bin(1.0, 1.0, 50)]}
+    for name in ("a", "b"):
+        draw_reliability(bins, {"fusion/late-maxpool": 0.01, "lidar": 0.0}, tmp_path / f"{name}.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from synthetic import make_packed
+
+from cilp.evaluation.failures import FailureParams, beams_dropped, exposure, failing, image_noise, range_noise
+from cilp.report.failures import draw_failures
+from cilp.simulation.camera import decode_srgb, encode_srgb
+from cilp.training.inputs import load_split
+
+PARAMS = {
+    "pairs": 8, "seed": 0, "beams_dropped": [0.0, 1.0], "range_noise": [0.0, 0.5], "image_noise": [0.0, 0.1],
+    "exposure": [0.0, 1.0],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def split():
+    return load_split(make_packed(), "test", torch.device("cpu"))
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("failure", [beams_dropped, range_noise, image_noise])
+def test_no_failure_changes_nothing(split, failure):
+    same = failure(split, 0.0, generator())
+    assert torch.equal(same.rgb, split.rgb) and torch.equal(same.range, split.range)
+    assert torch.equal(exposure(split, 1.0, generator()).rgb, split.rgb)
+
+
+def test_the_share_of_dropped_beams_is_as_asked_and_all_is_a_missing_lidar(split):
+    hit = split.range < 50
+    half = beams_dropped(split, 0.5, generator())
+    left = half.range[hit] < 50
+    assert left.double().mean() == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(half.range[hit][left], split.range[hit][left])
+    assert (beams_dropped(split, 1.0, generator()).range == 50).all()
+
+
+def test_range_noise_is_as_strong_as_asked_and_only_where_something_was_hit(split):
+    hit = split.range < 50
+    noisy = range_noise(split, 0.3, generator())
+    assert (noisy.range[hit] - split.range[hit]).std() == pytest.approx(0.3, rel=0.05)
+    assert (noisy.range[~hit] == 50).all() and (noisy.range[hit] < 50).all()
+
+
+def test_image_noise_leaves_alpha(split):
+    noisy = image_noise(split, 0.1, generator())
+    assert torch.equal(noisy.rgb[..., 3], split.rgb[..., 3])
+    assert not torch.equal(noisy.rgb, split.rgb)
+
+
+def test_exposure_multiplies_linear_light_and_none_is_a_missing_image(split):
+    assert not exposure(split, 0.0, generator()).rgb[..., :3].any()
+    colour = split.rgb[..., :3].numpy() / 255
+    expected = np.round(encode_srgb(np.minimum(decode_srgb(colour) * 0.5, 1)) * 255)
+    assert np.abs(exposure(split, 0.5, generator()).rgb[..., :3].numpy() - expected).max() <= 1
+
+
+def test_every_failure_at_every_level(split):
+    found = [(name, level, len(part)) for name, level, part in failing(split, FailureParams(**PARAMS))]
+    assert len(found) == 8 and all(count == 8 for *_, count in found)
+
+
+@pytest.mark.parametrize("change", [{"pairs": 1}, {"seed": -1}, {"beams_dropped": [1.5]}, {"exposure": []}])
+def test_params_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        FailureParams(**{**PARAMS, **change})
+
+
+def test_the_curves_are_the_same_bytes_again(tmp_path):
+    rows = [
+        {"model": model, "failure": failure, "level": level, "accuracy": 1 - level / 4, "accuracy_std": 0.01}
+        for model in ("fusion/late-maxpool", "lidar")
+        for failure in ("beams_dropped", "range_noise", "image_noise", "exposure")
+        for level in (0.0, 0.5, 1.0)
+    ]
+    for name in ("1", "2"):
+        draw_failures(rows, tmp_path / f"{name}.png")
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()

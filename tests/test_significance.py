@@ -1,0 +1,113 @@
+import math
+
+import numpy as np
+import pytest
+
+from cilp.evaluation.significance import SignificanceParams, accuracies, compare, estimate, pairs
+from cilp.evaluation.table import Prediction
+from cilp.report.significance import significance_json, significance_markdown
+from cilp.report.titles import title
+
+PARAMS = SignificanceParams(resamples=2000, confidence=0.95, seed=0)
+
+
+def predictions(model, right):
+    """``right`` is (seeds, scenes, 2): whether cube and sphere of a scene are classified correctly."""
+    return [
+        Prediction(model, seed, "test", scene, label, float(label == bool(right[seed, scene, label])))
+        for seed, scene, label in np.ndindex(*right.shape)
+    ]
+
+
+def test_the_unit_is_a_scene_with_both_of_its_shapes():
+    right = np.ones((2, 3, 2), dtype=bool)
+    right[1, 2, 0] = False
+    found = accuracies([*predictions("a", right), Prediction("a", 0, "val", 9, 0, 0.0)], "test")
+    assert found["a"].tolist() == [[1, 1, 1], [1, 1, 0.5]]
+
+
+def test_models_that_cannot_be_paired_are_refused():
+    right = np.ones((2, 3, 2), dtype=bool)
+    with pytest.raises(ValueError, match="other seeds or scenes"):
+        accuracies([*predictions("a", right), *predictions("b", right[:1])], "test")
+
+
+def test_of_one_seed_the_interval_is_that_of_a_binomial_share():
+    values = (np.random.default_rng(1).random((1, 2000)) < 0.9).astype(float)
+    found = estimate(values, PARAMS)
+    expected = 1.96 * math.sqrt(found.mean * (1 - found.mean) / 2000)
+    assert found.mean == values.mean()
+    assert found.high - found.low == pytest.approx(2 * expected, rel=0.1)
+    assert found.low < found.mean < found.high
+
+
+def test_seeds_that_differ_widen_the_interval():
+    rng = np.random.default_rng(1)
+    alike = (rng.random((3, 1000)) < 0.9).astype(float)
+    apart = (rng.random((3, 1000)) < np.array([[0.8], [0.9], [1.0]])).astype(float)
+    wide, narrow = estimate(apart, PARAMS), estimate(alike, PARAMS)
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_a_difference_beyond_noise_is_told_from_one_within():
+    rng = np.random.default_rng(2)
+    accuracy = {
+        name: (rng.random((3, 1000)) < share).astype(float) for name, share in (("a", 0.9), ("b", 0.9), ("c", 0.97))
+    }
+    same, better = compare(accuracy, [("a", "b"), ("a", "c")], PARAMS)
+    assert same.within_noise(0.95) and not better.within_noise(0.95)
+    assert better.difference.low > 0.04 and same.difference.low < 0 < same.difference.high
+    assert better.p_corrected > better.difference.p  # more comparisons, less surprise
+
+
+def test_pairing_by_scene_finds_what_intervals_of_their_own_overlap_on():
+    hard = np.random.default_rng(3).random((1, 1000)) < 0.3  # scenes that both find hard
+    first = np.repeat(1.0 - hard, 3, axis=0)
+    second = first.copy()
+    second[:, np.flatnonzero(hard[0])[:20]] = 1.0
+    found = compare({"a": first, "b": second}, [("a", "b")], PARAMS)[0]
+    intervals = [estimate(values, PARAMS) for values in (first, second)]
+    assert intervals[0].high > intervals[1].low
+    assert not found.within_noise(0.95)
+
+
+def test_equal_models_do_not_differ():
+    values = np.ones((3, 50))
+    found = compare({"a": values, "b": values.copy()}, [("a", "b")], PARAMS)[0]
+    assert (found.difference.mean, found.difference.low, found.difference.high) == (0, 0, 0)
+    assert found.p_corrected == 1 and found.within_noise(0.95)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    values = (np.random.default_rng(4).random((3, 100)) < 0.9).astype(float)
+    assert estimate(values, PARAMS) == estimate(values, PARAMS)
+
+
+def test_what_is_compared():
+    found = pairs(["late", "add", "concat"], ["maxpool", "strided"])
+    assert len(found) == 3 + 3 + 3
+    assert ("fusion/late-strided", "fusion/add-strided") in found
+    assert ("fusion/add-maxpool", "fusion/add-strided") in found
+
+
+def test_the_table_says_what_is_within_noise():
+    rng = np.random.default_rng(2)
+    shares = {"fusion/late-maxpool": 0.9, "fusion/add-maxpool": 0.9, "fusion/add-strided": 0.99}
+    accuracy = {name: (rng.random((3, 1000)) < share).astype(float) for name, share in shares.items()}
+    comparisons = compare(
+        accuracy, [("fusion/late-maxpool", "fusion/add-maxpool"), ("fusion/add-maxpool", "fusion/add-strided")], PARAMS
+    )
+    models = {name: estimate(values, PARAMS) for name, values in accuracy.items()}
+    table = significance_markdown(models, comparisons, PARAMS, "simulate", 3, 1000)
+    rows = [line for line in table.splitlines() if " - " in line and line.startswith("|")]
+    assert "within noise" in rows[0] and "**differs**" in rows[1]
+    assert "simulated data" in table and "2 comparisons" in table
+    found = significance_json(models, comparisons, 0.95)
+    assert [entry["within_noise"] for entry in found["comparisons"]] == [True, False]
+    assert title("lidar") == "LiDAR classifier" and title("fusion/add-strided") == "addition, strided convolution"
+
+
+@pytest.mark.parametrize("values", [{"resamples": 10}, {"confidence": 1.0}, {"seed": -1}])
+def test_params_out_of_range_are_refused(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        SignificanceParams(**{"resamples": 1000, "confidence": 0.95, "seed": 0, **values})
