@@ -31,4 +31,4 @@ def test_memory_stays_within_the_bound_and_a_pair_costs_no_more_among_many(docum
         assert max(row["pairs"] for row in rows) == 100_000 and rows[-1]["streamed"]
         assert all(row["peak_bytes"] <= 4 * 2**30 for row in rows)
         costs = [row["seconds"] / row["pairs"] for row in rows]
-        assert max(costs[1:]) < 1.25 * min(costs[1:])  # the first is small enough for the start to show
+        assert all(cost < 1.1 * min(costs[:number]) for number, cost in enumerate(costs) if number)
