@@ -188,6 +188,7 @@ RELATED = {
     "projector": "lr_min",
     "cilp": "batch_size",
     "cilp_ablation": "batch_size",
+    "audit": r"simulate\.distance",
 }
 """Where a value that is legal by itself contradicts another, the sentence names the other or both."""
 

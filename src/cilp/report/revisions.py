@@ -37,7 +37,8 @@ def read_revision(name: str, target: Path, repository: Path = Path()) -> Revisio
         raise UserError(f"{name} holds no params.yaml; name a revision of the study.")
     archive = subprocess.run(["git", "archive", sha, "--", *paths], cwd=repository, capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(target, filter="data")
+        checked = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in Python before 3.11.4
+        files.extractall(target, **checked)
     return Revision(name, sha, target)
 
 
