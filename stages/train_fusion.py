@@ -2,19 +2,22 @@
 
     PYTHONPATH=src python stages/train_fusion.py --fusion hadamard --downsampling maxpool
 
-Reads ``data/packed.pt`` and the params ``fusion.<fusion>``, ``seeds`` and ``device``.
+Reads ``data/packed.pt`` and the params ``fusion.<fusion>``, ``seeds`` and ``device``. With ``--modality-dropout`` it is
+trained at that rate instead of its own, and what it writes is called ``<fusion>-<downsampling>-dropout``.
 """
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cilp import packed, params, tracking
+from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
 from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
+from cilp.models.complexity import multiply_adds
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.classifier import FusionParams, logits_of, score, train_classifier
+from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
@@ -27,12 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fusion", choices=fusion.FUSIONS, required=True)
     parser.add_argument("--downsampling", choices=DOWNSAMPLINGS, required=True)
+    parser.add_argument("--modality-dropout", type=float, help="rate that overrules fusion.<fusion>.modality_dropout")
     variant = parser.parse_args()
     name = f"{variant.fusion}-{variant.downsampling}"
 
     settings = params.load()
-    protocol = params.section(settings, f"fusion.{variant.fusion}", FusionParams)
-    network = {**vars(variant), "xyz_scale": protocol.xyz_scale}
+    protocol = params.section(settings, f"fusion.{variant.fusion}", FusionProtocol)
+    if variant.modality_dropout is not None:
+        protocol, name = replace(protocol, modality_dropout=variant.modality_dropout), f"{name}-dropout"
+    arguments = network(variant.fusion, variant.downsampling, protocol)
     seeds = check_seeds(params.lookup(settings, "seeds"))
     device = prepare_device(params.lookup(settings, "device"))
     machine = describe(device)
@@ -40,16 +46,15 @@ def main() -> None:
 
     data = packed.load(PACKED)
     train, valid, test = (load_split(data, split, device) for split in packed.SPLITS)
-    runs = UnfinishedRuns(Path(f"unfinished/train_fusion@{name}"), device, [PACKED], network, protocol)
+    runs = UnfinishedRuns(Path(f"unfinished/train_fusion@{name}"), device, [PACKED], arguments, protocol)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
-        config = {**vars(variant), **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
+        config = {**arguments, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="fusion", name=f"{name}-{seed}", config=config) as run:
-            done = train_classifier(
-                lambda: fusion.build(**network), train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch,
-                runs.of(seed), section=f"fusion.{variant.fusion}",
-            )  # fmt: skip
+            done = train_fusion(
+                arguments, train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch, runs.of(seed)
+            )
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)
             metrics[seed] = {
@@ -61,12 +66,15 @@ def main() -> None:
             costs[seed] = done.cost
             curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
             save_checkpoint(
-                Path(f"models/fusion/{name}/seed-{seed}.pt"), done.model, "fusion", network, asdict(protocol), seed
+                Path(f"models/fusion/{name}/seed-{seed}.pt"), done.model, "fusion", arguments, asdict(protocol), seed
             )
             run.finish_classifier(done, metrics[seed], test, test_logits)
 
-    parameters = count_parameters(done.model)
-    write_metrics(Path(f"metrics/fusion/{name}.json"), metrics, parameters=parameters)
+    size = {
+        "parameters": count_parameters(done.model),
+        "multiply_adds": multiply_adds(fusion.build(**arguments), views=2),
+    }
+    write_metrics(Path(f"metrics/fusion/{name}.json"), metrics, **size)
     write_rows(Path(f"metrics/fusion/{name}.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
     write_rows(Path(f"plots/fusion/{name}.csv"), curves)
     samples = dict(zip(packed.SPLITS, map(len, (train, valid, test)), strict=True))

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from cilp import params
+from cilp.classifiers.fusion import FusionProtocol
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
@@ -32,7 +33,7 @@ from cilp.sensors import MAX_RANGE
 from cilp.simulation.scenes import SimulateParams
 from cilp.subset.splits import SplitParams
 from cilp.tracking import MODES
-from cilp.training.classifier import FusionParams, TrainingParams
+from cilp.training.classifier import TrainingParams
 from cilp.training.device import DEVICES
 from cilp.training.seeds import check_seeds
 
@@ -180,7 +181,7 @@ def check(settings: dict[str, Any]) -> None:
     params.choice(settings, "device", DEVICES)
     sections = {key: params.section(settings, key, schema) for key, schema in SECTIONS.items()}
     _only(params.lookup(settings, "fusion"), "fusion", FUSIONS)
-    sections |= {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionParams) for name in FUSIONS}
+    sections |= {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionProtocol) for name in FUSIONS}
     recipes = _check_ablation(settings)
     _check_audit(settings)
     if data.source == "simulate":

@@ -1,0 +1,53 @@
+"""The fusion classifiers, trained on any data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cilp.classifiers.modality_dropout import ModalityDropout
+from cilp.models import fusion
+from cilp.models.fusion import Fusion
+from cilp.training.classifier import Epoch, FusionParams, train_classifier
+from cilp.training.inputs import Split
+from cilp.training.loop import Trained
+from cilp.training.unfinished import Unfinished
+
+
+@dataclass(frozen=True)
+class FusionProtocol(FusionParams):
+    """How one fusion network is trained, and how often without one of its sensors."""
+
+    modality_dropout: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.modality_dropout <= 1:
+            raise ValueError(f"modality_dropout must lie between 0 and 1; got {self.modality_dropout}.")
+
+
+def network(name: str, downsampling: str, protocol: FusionProtocol) -> dict[str, Any]:
+    """The arguments of ``cilp.models.fusion.build``, which a checkpoint keeps."""
+    return {"fusion": name, "downsampling": downsampling, "xyz_scale": protocol.xyz_scale}
+
+
+def train_fusion(
+    arguments: dict[str, Any],
+    train: Split,
+    valid: Split,
+    protocol: FusionProtocol,
+    seed: int,
+    label: str,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    unfinished: Unfinished | None = None,
+) -> Trained[Fusion, Epoch]:
+    """Train the network of ``arguments`` on every sensor, or, with modality dropout, now and then on one.
+
+    Raises:
+        UserError: as ``train_classifier`` does.
+    """
+    if protocol.modality_dropout:
+        train = ModalityDropout.of(train, protocol.modality_dropout, seed)
+    return train_classifier(
+        lambda: fusion.build(**arguments), train, valid, protocol, seed, label, on_epoch, unfinished,
+        section=f"fusion.{arguments['fusion']}",
+    )  # fmt: skip

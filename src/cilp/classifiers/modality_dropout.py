@@ -1,0 +1,42 @@
+"""Training samples of which a random share misses one of its sensors, so that a fusion learns to do without either."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from cilp.sensors import MAX_RANGE
+from cilp.training.inputs import Split, image, xyza
+
+
+@dataclass(frozen=True)
+class ModalityDropout(Split):
+    """A split whose samples lack the image (it is black) or the LiDAR (no ray returns), each with half of ``rate``.
+
+    Which ones is drawn anew for every batch, on the device and without a generator whose state a run would have to
+    keep: a sample's number in [0, 1), fixed by the seed, is shifted by another one of the sample before it in the
+    batch, hence uniform again (Cranley and Patterson 1976). Several processes share a batch, so their neighbours differ
+    from those of one process.
+    """
+
+    rate: float
+    number: Tensor  # (N,) float32 in [0, 1)
+    shift: Tensor  # (N,) float32 in [0, 1)
+
+    @classmethod
+    def of(cls, split: Split, rate: float, seed: int) -> "ModalityDropout":
+        """The same samples, now and then without a sensor."""
+        generator = torch.Generator().manual_seed(seed)
+        number, shift = torch.rand(2, len(split), generator=generator).to(split.label.device)
+        same = {field.name: getattr(split, field.name) for field in fields(Split)}
+        return cls(**same, rate=rate, number=number, shift=shift)
+
+    def inputs(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each."""
+        drawn = (self.number[rows] + self.shift[rows].roll(1)) % 1
+        dark = drawn < self.rate / 2
+        blind = (drawn < self.rate) & ~dark
+        view = image(self.rgb[rows])
+        view[:, :3].masked_fill_(dark.view(-1, 1, 1, 1), 0.0)
+        ranges = self.range[rows].masked_fill(blind.view(-1, 1, 1), MAX_RANGE)
+        return view, xyza(ranges, self._directions(rows))

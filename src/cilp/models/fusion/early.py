@@ -1,0 +1,17 @@
+"""Early fusion: the channels of both sensors are stacked at the input, 779,051 parameters."""
+
+import torch
+from torch import Tensor
+
+from cilp.models.fusion._base import CHANNELS, OneEncoder
+from cilp.models.windows import darkness, emptiness, encode
+
+
+class EarlyFusion(OneEncoder):
+    """Pixels of camera and LiDAR with equal row and column meet, though they look in different directions."""
+
+    channels = 2 * CHANNELS
+
+    def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        stacked, nothing = torch.cat([rgb, lidar], dim=1), torch.cat([darkness(rgb), emptiness(lidar)])
+        return self.head(encode(self.encoder, stacked, nothing))

@@ -1,0 +1,23 @@
+"""Late fusion, 1,415,051 parameters."""
+
+import torch
+from torch import Tensor, nn
+
+from cilp.models.blocks import classifier_head, encoder
+from cilp.models.fusion._base import CHANNELS, Fusion, encode_lidar, encode_rgb
+
+
+class LateFusion(Fusion):
+    """Each modality is encoded to a vector of 100; the two vectors meet in the classifier head."""
+
+    def __init__(self, downsampling: str, xyz_scale: float):
+        super().__init__(downsampling, xyz_scale)
+        self.rgb, self.lidar = (encoder([CHANNELS, 25, 50, 100], downsampling) for _ in range(2))  # (B, 100, 8, 8) each
+        self.rgb_vector, self.lidar_vector = (
+            nn.Sequential(nn.Flatten(), nn.Linear(100 * 8 * 8, 100)) for _ in range(2)
+        )
+        self.head = classifier_head(200)
+
+    def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        rgb, lidar = encode_rgb(self.rgb, rgb), encode_lidar(self.lidar, lidar)
+        return self.head(torch.cat([self.rgb_vector(rgb), self.lidar_vector(lidar)], dim=1))
