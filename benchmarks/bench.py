@@ -169,7 +169,7 @@ def measure_classifiers(bench: Bench, data: packed.Packed, peak: float) -> None:
     loaders = theirs.loaders(samples(train, data, bench.device), samples(valid, data, bench.device))
     once = TrainingParams(epochs=1, batch_size=theirs.BATCH, lr=1e-3, lr_min=1e-6)
     for downsampling, aim in (("maxpool", ">= 1.8x"), ("strided", ">= 1.6x")):
-        for name in fusion.FUSIONS:
+        for name in theirs.FUSIONS:
 
             def build(name: str = name, downsampling: str = downsampling) -> nn.Module:
                 return fusion.build(name, downsampling, 50.0)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from cilp import packed, params
 from cilp.atomic import write_json
 from cilp.console import cli
-from cilp.models.fusion import FUSIONS
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 
@@ -35,7 +34,7 @@ def main() -> None:
     data = packed.load(Path("data/packed.pt"))
     runs = json.loads(RESULTS.read_text())["test_accuracy"] if RESULTS.is_file() else {}
     for downsampling in ("strided", "maxpool"):
-        for fusion in FUSIONS:
+        for fusion in theirs.FUSIONS:
             name = f"{fusion}-{downsampling}"
             if chosen and name not in chosen:
                 continue

@@ -104,6 +104,10 @@ class Intermediate(nn.Module):
         return self.head(self.fused(fused[self.fusion]())).squeeze(1)
 
 
+FUSIONS = ("late", "concat", "add", "hadamard")
+"""What the reference study compared."""
+
+
 def fusion_network(fusion: str, downsampling: str) -> nn.Module:
     """The reference study's network of a variant."""
     return Late(downsampling) if fusion == "late" else Intermediate(fusion, downsampling)

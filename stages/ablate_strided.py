@@ -9,7 +9,8 @@ from pathlib import Path
 from cilp import params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
-from cilp.report.tables import DOWNSAMPLING_TITLES, ablation_json, ablation_markdown, unavailable_markdown
+from cilp.report.tables import ablation_json, ablation_markdown, unavailable_markdown
+from cilp.report.titles import DOWNSAMPLING_TITLES
 from cilp.report.variants import read_variants
 
 

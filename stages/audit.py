@@ -2,31 +2,43 @@
 
     PYTHONPATH=src python stages/audit.py
 
-Renders the conditions of ``audit.conditions``; writes ``metrics/audit.json`` and ``.md``, and ``plots/audit.png``.
+Renders the conditions of ``audit.conditions``; writes ``metrics/audit/fixed_size.json``. With ``--random-size SEED``
+the classifiers are not those of the study but those trained on scenes of random size with that seed, and
+``metrics/audit/random_size-<seed>.json`` is written.
 """
 
 import argparse
 from pathlib import Path
 
 from cilp import params
-from cilp.atomic import write_json, write_text
+from cilp.atomic import write_json
 from cilp.console import cli
 from cilp.console.progress import track
-from cilp.evaluation.audit import AuditParams, audit, conditions, mean_over_seeds, mean_returns, rendered
+from cilp.evaluation.audit import (
+    audit,
+    conditions,
+    mean_over_seeds,
+    mean_returns,
+    rendered,
+    scenes_of,
+)
+from cilp.evaluation.models import classifiers
 from cilp.evaluation.predictions import load_classifier, probabilities
-from cilp.report.audit import audit_markdown, draw_audit
 from cilp.training.device import available_cores, prepare_device
 from cilp.training.seeds import check_seeds
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--random-size", type=int, metavar="SEED")
+    seed = parser.parse_args().random_size
     settings = params.load()
-    scenes = AuditParams(params.whole(settings, "audit.scenes", 1, 100_000)).scenes
-    seeds = check_seeds(params.lookup(settings, "seeds"))
-    variants = params.lookup(settings, "variants")
-    models = [f"fusion/{fusion}-{way}" for fusion in variants["fusion"] for way in variants["downsampling"]]
-    models += ["lidar", "rgb2lidar"]
+    scenes = scenes_of(settings)
+    if seed is None:
+        name, folder, seeds = "fixed_size", Path("models"), check_seeds(params.lookup(settings, "seeds"))
+    else:
+        name, folder, seeds = f"random_size-{seed}", Path("models/random_size"), [seed]
+    models = classifiers(settings)
     asked = conditions(settings)
     device = prepare_device(params.lookup(settings, "device"))
     splits = {
@@ -34,21 +46,18 @@ def main() -> None:
         for name, (_, simulation) in track(asked.items(), "render", total=len(asked), unit="conditions")
     }
     found = {model: {name: {} for name in asked} for model in models}
-    for model, seed in track([(m, s) for m in models for s in seeds], "audit", unit="models"):
-        classifier = load_classifier(Path(f"models/{model}/seed-{seed}.pt"), device)
-        for name, split in splits.items():
-            found[model][name][seed] = audit(probabilities(classifier, split), split)
+    for model, number in track([(m, s) for m in models for s in seeds], "audit", unit="models"):
+        classifier = load_classifier(folder / f"{model}/seed-{number}.pt", device)
+        for condition, split in splits.items():
+            found[model][condition][number] = audit(probabilities(classifier, split), split)
     accuracies = {
         model: {name: mean_over_seeds(by_seed) for name, by_seed in rows.items()} for model, rows in found.items()
     }
     returns = {name: mean_returns(split) for name, split in splits.items()}
-    titles = {name: title for name, (title, _) in asked.items()}
-    table = audit_markdown(accuracies, titles, returns, scenes, len(seeds), params.lookup(settings, "data.source"))
-    by_name = {model.rpartition("/")[2]: rows for model, rows in accuracies.items()}
-    write_json(Path("metrics/audit.json"), {"scenes": returns, "models": by_name})
-    write_text(Path("metrics/audit.md"), table)
-    draw_audit(accuracies, titles, Path("plots/audit.png"))
-    print(table)
+    figures = {"scenes": returns, "models": accuracies, "seeds": len(seeds)}
+    write_json(Path(f"metrics/audit/{name}.json"), figures)
+    for model, rows in accuracies.items():
+        print(f"{model}: " + ", ".join(f"{name} {row['accuracy']:.3f}" for name, row in rows.items()))
 
 
 if __name__ == "__main__":

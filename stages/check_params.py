@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cilp.atomic import write_text
 from cilp.console import cli
-from cilp.schema import check, read
+from cilp.plain_yaml import read
+from cilp.schema import check
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from cilp import params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.report.curves import draw_loss_curves
-from cilp.report.tables import DOWNSAMPLING_TITLES, comparison_json, comparison_markdown
+from cilp.report.tables import comparison_json, comparison_markdown
+from cilp.report.titles import DOWNSAMPLING_TITLES
 from cilp.report.variants import read_variants
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from cilp import packed, params
 from cilp.console import cli
 from cilp.console.progress import track
+from cilp.evaluation.models import classifiers
 from cilp.evaluation.predictions import load_classifier, predict
 from cilp.evaluation.table import confusion, write_predictions
 from cilp.raw.layout import CLASSES
@@ -24,9 +25,7 @@ def main() -> None:
     settings = params.load()
     seeds = check_seeds(params.lookup(settings, "seeds"))
     device = prepare_device(params.lookup(settings, "device"))
-    variants = params.lookup(settings, "variants")
-    models = [f"fusion/{fusion}-{way}" for fusion in variants["fusion"] for way in variants["downsampling"]]
-    models += ["lidar", "rgb2lidar"]
+    models = classifiers(settings)
     data = packed.load(Path("data/packed.pt"))
     splits = {split: load_split(data, split, device) for split in ("val", "test")}
     runs = [(model, seed) for model in models for seed in seeds]

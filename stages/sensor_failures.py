@@ -2,19 +2,20 @@
 
     PYTHONPATH=src python stages/sensor_failures.py
 
-Writes ``metrics/sensor_failures.json``, ``plots/sensor_failures.csv`` and ``plots/sensor_failures.png``.
+Writes ``metrics/sensor_failures.json`` and ``.md``, ``plots/sensor_failures.csv`` and ``.png``.
 """
 
 import argparse
 from pathlib import Path
 
 from cilp import packed, params
-from cilp.atomic import write_json
+from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.console.progress import track
 from cilp.evaluation.failures import FailureParams, failing
+from cilp.evaluation.models import sensor_dependent
 from cilp.evaluation.predictions import load_classifier, probabilities
-from cilp.report.failures import draw_failures
+from cilp.report.failures import draw_failures, missing_markdown
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds, mean_and_spread, write_rows
@@ -25,9 +26,7 @@ def main() -> None:
     settings = params.load()
     protocol = params.section(settings, "sensor_failures", FailureParams)
     seeds = check_seeds(params.lookup(settings, "seeds"))
-    variants = params.lookup(settings, "variants")
-    way = variants["downsampling"][0]
-    models = [*(f"fusion/{fusion}-{way}" for fusion in variants["fusion"]), "lidar", "rgb2lidar"]
+    models = sensor_dependent(settings)
     device = prepare_device(params.lookup(settings, "device"))
     test = load_split(packed.load(Path("data/packed.pt")), "test", device)
     classifiers = {
@@ -47,6 +46,10 @@ def main() -> None:
         by_failure[f"{row['level']:g}"] = row["accuracy"]
     write_json(Path("metrics/sensor_failures.json"), table)
     write_rows(Path("plots/sensor_failures.csv"), [dict(sorted(row.items())) for row in rows])
+    source = params.lookup(settings, "data.source")
+    text = missing_markdown(rows, protocol.pairs, len(seeds), params.lookup(settings, "modality_dropout.rate"), source)
+    write_text(Path("metrics/sensor_failures.md"), text)
+    print(text)
     draw_failures(rows, Path("plots/sensor_failures.png"))
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,13 @@ def clone(project, params):
     set_params(project, params)
     commit(project, "tiny")
     return project
+
+
+def committed(name):
+    """A file as committed: what lies uncommitted in the working tree, such as another run, does not count."""
+    if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip("not a git checkout")
+    return subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def merge(base, change):

@@ -6,7 +6,15 @@ import torch
 
 from cilp import params
 from cilp.errors import UserError
-from cilp.evaluation.audit import Audited, audit, conditions, mean_over_seeds, mean_returns, rendered
+from cilp.evaluation.audit import (
+    Audited,
+    audit,
+    conditions,
+    mean_of_audits,
+    mean_over_seeds,
+    mean_returns,
+    rendered,
+)
 from cilp.report.audit import audit_markdown, draw_audit
 from cilp.simulation.scenes import SimulateParams
 
@@ -67,16 +75,26 @@ def test_wrong_conditions_are_refused_by_name(change, message):
         conditions(settings)
 
 
+def audited(swapped):
+    figures = {"a": vars(Audited(0.9, 0.8, 1.0)), "b": vars(Audited(swapped, 0.2, 1.0))}
+    returns = {name: {"cube_returns": 280.0, "sphere_returns": 145.0} for name in figures}
+    return {"models": {"fusion/late-maxpool": figures, "lidar": figures}, "scenes": returns, "seeds": 1}
+
+
+def test_audits_of_several_seeds_are_averaged():
+    together = mean_of_audits([audited(0.2), audited(0.4)])
+    assert together["seeds"] == 2
+    assert together["models"]["lidar"]["b"]["accuracy"] == pytest.approx(0.3)
+    assert together["models"]["lidar"]["a"] == audited(0.2)["models"]["lidar"]["a"]
+
+
 def test_the_picture_and_the_table(tmp_path):
-    accuracies = {
-        "fusion/late-maxpool": {"a": vars(Audited(0.9, 0.8, 1.0)), "b": vars(Audited(0.5, 0.0, 1.0))},
-        "lidar": {"a": vars(Audited(1.0, 1.0, 1.0)), "b": vars(Audited(0.6, 0.2, 1.0))},
-    }
+    audits = {"fixed_size": audited(0.2), "random_size": audited(0.8)}
     titles = {"a": "as trained", "b": "size swapped"}
     for name in ("1", "2"):
-        draw_audit(accuracies, titles, tmp_path / f"{name}.png")
+        draw_audit(audits, titles, tmp_path / f"{name}.png")
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
-    returns = {name: {"cube_returns": 280.0, "sphere_returns": 145.0} for name in titles}
-    table = audit_markdown(accuracies, titles, returns, 100, 3, "simulate")
-    assert "| LiDAR classifier | 1.000 / 1.000 | 0.200 / 1.000 |" in table
-    assert "| *LiDAR returns* | 280 / 145 | 280 / 145 |" in table
+    table = audit_markdown(audits, titles, 100)
+    assert table.count("| LiDAR classifier | 0.800 / 1.000 | 0.200 / 1.000 |") == 2
+    assert table.count("| *LiDAR returns* | 280 / 145 | 280 / 145 |") == 2
+    assert "trained on one size a class" in table and "trained on random sizes" in table

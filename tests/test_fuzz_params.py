@@ -19,6 +19,8 @@ import yaml
 from clone import ENVIRONMENT, ROOT
 
 from cilp import params
+from cilp.classifiers import fewer_scenes, random_size
+from cilp.classifiers.fusion import FusionProtocol
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
@@ -28,15 +30,16 @@ from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
 from cilp.models.fusion import FUSIONS
+from cilp.plain_yaml import read
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
 from cilp.raw.kaggle import KaggleParams
 from cilp.raw.simulate import MOST_SCENES
-from cilp.schema import check, read
+from cilp.schema import check
 from cilp.simulation.scenes import SimulateParams
 from cilp.subset.splits import CHOICES
 from cilp.tracking import MODES
-from cilp.training.classifier import FusionParams, TrainingParams
+from cilp.training.classifier import TrainingParams
 from cilp.training.device import DEVICES
 from cilp.training.seeds import check_seeds
 
@@ -148,7 +151,8 @@ def take(settings):
         ("rgb2lidar", TrainingParams),
         ("significance", SignificanceParams),
         ("sensor_failures", FailureParams),
-        *((f"fusion.{name}", FusionParams) for name in FUSIONS),
+        ("data_efficiency.head", TrainingParams),
+        *((f"fusion.{name}", FusionProtocol) for name in FUSIONS),
     ):
         params.section(settings, key, schema)
     if source == "folder":
@@ -161,6 +165,13 @@ def take(settings):
     params.whole(settings, "cilp_ablation.pairs", 1, 10**9)
     params.whole(settings, "audit.scenes", 1, 100_000)
     conditions(settings)
+    random_size.sizes(settings)
+    random_size.seeds(settings)
+    random_size.simulation(settings)
+    fewer_scenes.protocol_of(settings)
+    assert settings["data_efficiency"]["fusion"] in FUSIONS and set(settings["modality_dropout"]["fusion"]) <= set(
+        FUSIONS
+    )
     for name, recipe in settings["cilp_ablation"]["recipes"].items():
         assert isinstance(recipe.get("title", name), str)
         for section, schema in (("cilp", CilpParams), ("embedder", EmbedderParams)):
@@ -181,7 +192,9 @@ def said(settings):
 
 
 RELATED = {
-    "data": r"data\.(scenes|valid_fraction|folder\.path|simulate\.distance)|batch_size",
+    "data": r"data\.(scenes|valid_fraction|folder\.path|simulate\.distance)|batch_size|data_efficiency|random_size",
+    "random_size": r"batch_size|simulate\.distance",
+    "data_efficiency": "lr_min",
     "fusion": "lr_min",
     "lidar": "lr_min",
     "rgb2lidar": "lr_min",

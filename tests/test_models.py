@@ -3,9 +3,12 @@ import torch
 
 from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS, Downsample, count_parameters
+from cilp.models.complexity import multiply_adds
 
 PARAMETERS = {"late": 1_415_051, "concat": 914_201, "add": 824_201, "hadamard": 824_201}
 VARIANTS = [(name, downsampling) for name in PARAMETERS for downsampling in DOWNSAMPLINGS]
+SEES = {"rgb": (True, False), "lidar": (False, True)}
+"""Whether a network looks at the image and at the LiDAR, where not at both."""
 
 
 @pytest.mark.parametrize(("name", "downsampling"), VARIANTS)
@@ -13,15 +16,32 @@ def test_parameter_counts_are_those_of_the_reference_study(name, downsampling):
     assert count_parameters(fusion.build(name, downsampling, 50.0)) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize(("name", "downsampling"), VARIANTS)
-def test_one_logit_a_sample_that_depends_on_both_modalities(name, downsampling):
+def test_the_baselines_are_as_wide_as_an_encoder_of_intermediate_fusion():
+    assert {name: count_parameters(fusion.build(name, "strided", 50.0)) for name in ("rgb", "lidar", "early")} == {
+        "rgb": 777_251, "lidar": 777_251, "early": 779_051,
+    }  # fmt: skip
+
+
+def test_multiply_adds_are_those_counted_by_hand():
+    """Late fusion: two chains of three convolutions and a linear layer, then the head."""
+    sides = {"maxpool": (64, 32, 16), "strided": (32, 16, 8)}
+    for downsampling, (first, second, third) in sides.items():
+        convolutions = first**2 * 9 * 4 * 25 + second**2 * 9 * 25 * 50 + third**2 * 9 * 50 * 100
+        by_hand = 2 * (convolutions + 100 * 8 * 8 * 100) + 200 * 100 + 100
+        assert multiply_adds(fusion.build("late", downsampling, 50.0), views=2) == by_hand
+
+
+@pytest.mark.parametrize("name", fusion.FUSIONS)
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
+def test_one_logit_a_sample_that_depends_on_the_sensors_that_the_network_sees(name, downsampling):
     torch.manual_seed(0)
     model = fusion.build(name, downsampling, 50.0)
     rgb, lidar = torch.rand(3, 4, 64, 64), torch.rand(3, 4, 64, 64)
     logits = model(rgb, lidar)
     assert logits.shape == (3,)
-    assert not torch.equal(model(torch.rand_like(rgb), lidar), logits)
-    assert not torch.equal(model(rgb, torch.rand_like(lidar)), logits)
+    image, ranges = SEES.get(name, (True, True))
+    assert torch.equal(model(torch.rand_like(rgb), lidar), logits) != image
+    assert torch.equal(model(rgb, torch.rand_like(lidar)), logits) != ranges
 
 
 def test_fusion_heads_do_what_their_names_say():
@@ -45,8 +65,8 @@ def test_pooling_before_relu_gives_the_bits_of_pooling_after_it():
 
 
 def test_unknown_variants_are_refused_with_the_legal_ones():
-    with pytest.raises(ValueError, match="late, concat, add, hadamard"):
-        fusion.build("early", "maxpool", 50.0)
+    with pytest.raises(ValueError, match="add, concat, early, hadamard, late, lidar, rgb"):
+        fusion.build("middle", "maxpool", 50.0)
     with pytest.raises(ValueError, match="maxpool, strided"):
         fusion.build("late", "average", 50.0)
 

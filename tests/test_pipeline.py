@@ -21,7 +21,7 @@ from cilp.packing import UNLABELLED
 pytestmark = pytest.mark.timeout(420)
 
 TABLES = {"compare_fusion", "ablate_strided"}
-FINDINGS = {"predict", "significance", "calibration", "audit", "sensor_failures"}
+FINDINGS = {"predict", "significance", "calibration", "audit", "compare_audit", "sensor_failures", "write_report"}
 """Stages behind every classifier."""
 
 
@@ -39,7 +39,7 @@ def test_both_tables_stand_at_the_end(project):
 def test_each_variant_reports_the_contract_and_its_cost_apart(project, variant):
     metrics = json.loads((project / f"metrics/fusion/{variant}.json").read_text())
     figures = {"valid_loss", "valid_accuracy", "test_loss", "test_accuracy"}
-    assert set(metrics) == figures | {f"{name}_std" for name in figures} | {"parameters", "seeds"}
+    assert set(metrics) == figures | {f"{name}_std" for name in figures} | {"parameters", "multiply_adds", "seeds"}
     assert all(0 <= metrics[name] <= 1 for name in figures if "accuracy" in name)
     cost = json.loads((project / f"costs/fusion/{variant}.json").read_text())
     assert set(cost["per_seed"]) == {str(seed) for seed in SEEDS}
@@ -95,7 +95,10 @@ def test_only_the_projector_trains_between_the_frozen_models(project):
 
 def test_weights_and_biases_mirrors_each_variant_and_seed_offline(project):
     classifiers = (len(VARIANTS) + 2) * len(SEEDS)  # each fusion variant, LiDAR, RGB-to-LiDAR
-    assert len(list((project / "wandb").glob("offline-run-*"))) == classifiers + 2 * len(SEEDS)  # CILP, projector
+    further = 2 * len(SEEDS)  # CILP, projector
+    further += len(SEEDS)  # with modality dropout
+    further += len(VARIANTS) + 2  # on random sizes, one seed: each variant, LiDAR, CILP
+    assert len(list((project / "wandb").glob("offline-run-*"))) == classifiers + further
     assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= classifiers
     assert len(list((project / "wandb").rglob("similarity_matrix*.png"))) >= len(SEEDS)
 
@@ -113,7 +116,9 @@ def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
     lr = "fusion.hadamard.lr=0.0005"
     output = run(project, "dvc", "exp", "run", "--name", "slow", "--set-param", lr, WANDB_MODE="disabled")
     hadamard = {"train_fusion@hadamard-maxpool", "train_fusion@hadamard-strided"}
-    assert set(stages_run(output)) == {"check_params", *hadamard, *TABLES, *FINDINGS}
+    random_size = {"train_random_size@hadamard-maxpool-51", "train_random_size@hadamard-strided-51"}
+    behind = {"audit_random_size@51", *TABLES, *FINDINGS}
+    assert set(stages_run(output)) == {"check_params", *hadamard, *random_size, *behind}
     changed = {name for name in VARIANTS if (project / f"metrics/fusion/{name}.json").read_bytes() != before[name]}
     assert changed == {"hadamard-maxpool", "hadamard-strided"}
 
@@ -129,6 +134,21 @@ def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
     assert {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS} == before
 
 
+def test_a_new_fusion_trains_alone(project):
+    folder = project / "src/cilp/models/fusion"
+    (folder / "maximum.py").write_text((folder / "add.py").read_text())
+    settings = yaml.safe_load((project / "params.yaml").read_text())
+    set_params(
+        project, {"fusion": {"maximum": settings["fusion"]["add"]}, "variants": {"fusion": [*FUSIONS, "maximum"]}}
+    )
+    ran = stages_run(run(project, "dvc", "repro", "--dry"))
+    trained = {f"train_fusion@maximum-{way}" for way in ("maxpool", "strided")}
+    trained |= {f"train_random_size@maximum-{way}-51" for way in ("maxpool", "strided")}
+    assert {stage for stage in ran if "train" in stage} == trained
+    (folder / "maximum.py").unlink()
+    run(project, "git", "checkout", "--quiet", "--", ".")
+
+
 def test_all_plots_stand_on_one_page_that_needs_no_network(project):
     run(project, sys.executable, "-m", "cilp.report.page")
     page = (project / "dvc_plots/index.html").read_text()
@@ -140,12 +160,14 @@ def test_all_plots_stand_on_one_page_that_needs_no_network(project):
 
 
 def test_restyling_a_table_or_plot_retrains_nothing(project):
-    evaluations = FINDINGS - {"predict"}  # they call models by the titles of the tables
+    report = {"write_report"}  # it shows every table
     restyled = {
-        "similarity": {"plot_similarity", "compare_cilp"},
-        "curves": {"compare_fusion", "sensor_failures"},
-        "pretraining": {"compare_cilp"},
-        "tables": TABLES | evaluations,
+        "similarity": {"plot_similarity", "compare_cilp", *report},
+        "curves": {"compare_fusion", *report},
+        "pretraining": {"compare_cilp", *report},
+        "audit": {"compare_audit", *report},
+        "study": report,
+        "tables": TABLES | report,
     }
     for name, affected in restyled.items():
         path = project / f"src/cilp/report/{name}.py"
@@ -156,7 +178,7 @@ def test_restyling_a_table_or_plot_retrains_nothing(project):
         path.write_text(before)
     path = project / "src/cilp/report/tables.py"
     path.write_text(path.read_text() + "\n# another style\n")
-    assert set(stages_run(run(project, "dvc", "repro"))) == TABLES | evaluations
+    assert set(stages_run(run(project, "dvc", "repro"))) - report == TABLES
     run(project, "git", "checkout", "--quiet", "--", ".")
 
 
@@ -226,7 +248,7 @@ def test_tables_show_the_declared_variants_whatever_else_lies_there(sandbox):
         ("acquire", {"data": {"scenes": 15}}, "data.scenes is 15, but data.subset and data.test ask for 16"),
         ("acquire", {"data": {"simulate": {"seed": "x"}}}, "data.simulate.seed must be of type int; got 'x'."),
         ("subset", {"data": {"test": 9}}, "data.test"),
-        ("compare_fusion", {"variants": {"fusion": ["early"]}}, "out of late, concat, add, hadamard; got ['early']"),
+        ("compare_fusion", {"variants": {"fusion": ["middle"]}}, "out of rgb, lidar, early, late, concat"),
         ("train_fusion --fusion late --downsampling maxpool", {"seeds": []}, "seeds must be a list of one or more"),
         ("train_fusion --fusion late --downsampling maxpool", {"device": "gpu"}, "legal values: auto, cpu, cuda"),
     ],
@@ -249,6 +271,42 @@ def test_a_wrong_param_anywhere_stops_the_pipeline_before_any_stage_works(projec
     output = run(project, "dvc", "repro", code=255)
     assert stages_run(output) == ["check_params"]
     assert "error: rgb2lidar.lr must be positive; got -1.0." in output
+    run(project, "git", "checkout", "--quiet", "--", ".")
+    run(project, "dvc", "checkout", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("variants:\n", "data is missing from params.yaml."),
+        ("seeds: [51\ndevice: auto\n", "params.yaml is no valid YAML: "),
+        ("seeds: [51]\nseeds: [52]\n", "seeds stands twice, in lines 1 and 2; keep one."),
+    ],
+)
+def test_make_says_in_one_sentence_what_dvc_stumbles_over(sandbox, text, message):
+    (sandbox / ".venv").mkdir()
+    (sandbox / ".venv/.ready").touch()  # the environment that runs this test is set up
+    (sandbox / "params.yaml").write_text(text)
+    output = run(sandbox, "make", "repro", code=2)
+    ours = [line for line in output.splitlines() if not line.startswith("make: ")]
+    assert len(ours) == 1 and ours[0].startswith(f"error: {message}")
+
+
+def test_a_stage_that_fails_leaves_the_results_of_the_run_before_it(project):
+    """DVC removes what a stage declares before it runs; results in git persist."""
+    results = [
+        *(project / "metrics").rglob("*.*"), *(project / "plots").rglob("*.*"), *(project / "costs").rglob("*.*"),
+        *(project / f"data/{name}" for name in ("packed.pt", "unlabelled.pt", "random_size.pt", "predictions.csv")),
+    ]  # fmt: skip
+    before = {path: path.read_bytes() for path in results}
+    assert len(before) > 50
+    for stage in ("train_fusion@late-strided", "pretrain_cilp", "audit", "pack_random_size", "predict", "compare_cilp"):
+        script = project / f"stages/{stage.partition('@')[0]}.py"
+        text = script.read_text()
+        script.write_text("raise SystemExit(28)\n")
+        run(project, "dvc", "repro", "--single-item", stage, code=255)
+        script.write_text(text)
+    assert {path: path.read_bytes() for path in before} == before
     run(project, "git", "checkout", "--quiet", "--", ".")
     run(project, "dvc", "checkout", "--quiet")
 

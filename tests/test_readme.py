@@ -1,18 +1,12 @@
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+from clone import committed
 
 from cilp.report.readme import TABLES, insert_tables
 
 ROOT = Path(__file__).parents[1]
-
-
-def committed(name):
-    if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=False).returncode:
-        pytest.skip("not a git checkout")
-    return subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_committed_readme_shows_the_committed_tables():

@@ -28,7 +28,7 @@ def served():
 
 
 @pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
-@pytest.mark.parametrize("name", fusion.FUSIONS)
+@pytest.mark.parametrize("name", reference_loop.FUSIONS)
 def test_its_networks_are_ours_to_the_last_bit_of_their_weights(served, name, downsampling):
     split, _ = served
     torch.manual_seed(1)

@@ -8,7 +8,7 @@ import yaml
 
 from cilp import params
 from cilp.errors import UserError
-from cilp.schema import SECTIONS, check
+from cilp.schema import NESTED, SECTIONS, check
 
 DEFAULTS = params.load(Path(__file__).parents[1] / "params.yaml")
 
@@ -44,13 +44,22 @@ def test_the_defaults_are_legal():
         ("seeds", [], "seeds must be a list of one or more different whole numbers"),
         ("seeds", [51, 51], "got [51, 51]"),
         ("device", "gpu", "device is 'gpu'; legal values: auto, cpu, cuda."),
-        ("variants.fusion", ["early"], "variants.fusion must be a list of one or more different names out of late"),
+        ("variants.fusion", ["middle"], "variants.fusion must be a list of one or more different names out of add"),
         ("variants.downsampling", [], "variants.downsampling must be a list of one or more different names"),
         ("variants.fusions", ["late"], "variants.fusions is no known param; did you mean fusion?"),
         ("fusion.late.lr", 0.0, "fusion.late.lr must be positive; got 0.0."),
         ("fusion.late.epochs", 0, "fusion.late.epochs must be at least 1; got 0."),
         ("fusion.late.batch_size", 1601, "fusion.late.batch_size is 1601, but there are 1600 training samples; lower"),
-        ("fusion.early", {}, "fusion.early is no known param"),
+        ("fusion.middle", {}, "fusion.middle is no known param"),
+        ("fusion.late.modality_dropout", 1.5, "fusion.late.modality_dropout must lie between 0 and 1; got 1.5."),
+        ("modality_dropout.fusion", ["middle"], "modality_dropout.fusion must be different names out of add"),
+        ("modality_dropout.rate", 0.0, "modality_dropout.rate must be above 0 and at most 1; got 0.0."),
+        ("random_size.seeds", [51, 51], "random_size.seeds must be a list of one or more different"),
+        ("random_size.train", 10, "lidar.batch_size is 32, but there are 20 training samples of random_size"),
+        ("random_size.simulate", {"edge": 1}, "random_size.simulate.edge is no known param"),
+        ("data_efficiency.scenes", [801], "data_efficiency.scenes asks for 801 scenes, but 800 train; lower it"),
+        ("data_efficiency.fusion", "middle", "data_efficiency.fusion is 'middle'; legal values: add"),
+        ("data_efficiency.head.lr", 0.0, "data_efficiency.head.lr must be positive; got 0.0."),
         ("embedder.rgb", "grey", "embedder.rgb is 'grey'; legal values: shading, plain."),
         ("lidar.lr_min", 1.0, "lidar.lr_min must lie between 0 and lr; got 1.0."),
         ("cilp.steps", "many", "cilp.steps must be of type int; got 'many'."),
@@ -80,7 +89,7 @@ def test_a_wrong_value_is_refused_in_one_sentence(key, value, message):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("section", ["data", "seeds", "device", "fusion", "cilp_ablation", *SECTIONS])
+@pytest.mark.parametrize("section", [*NESTED, *SECTIONS])
 def test_a_missing_section_is_named(section):
     settings = deepcopy(DEFAULTS)
     del settings[section]
@@ -92,6 +101,7 @@ def test_batches_of_data_that_is_not_simulated_are_left_to_the_stages():
     """How many samples there are is not known before the data are."""
     settings = changed("lidar.batch_size", 5000)
     settings["data"]["source"] = "hub"
+    settings["random_size"]["seeds"] = []  # what those models are trained on is known
     check(settings)
 
 

@@ -4,7 +4,7 @@ import torch
 from synthetic import make_packed
 
 from cilp.evaluation.failures import FailureParams, beams_dropped, exposure, failing, image_noise, range_noise
-from cilp.report.failures import draw_failures
+from cilp.report.failures import draw_failures, missing_markdown
 from cilp.simulation.camera import decode_srgb, encode_srgb
 from cilp.training.inputs import load_split
 
@@ -80,3 +80,17 @@ def test_the_curves_are_the_same_bytes_again(tmp_path):
     for name in ("1", "2"):
         draw_failures(rows, tmp_path / f"{name}.png")
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+
+
+def test_what_is_left_without_a_sensor_is_told_in_a_table():
+    levels = {("beams_dropped", 0.0): 0.99, ("beams_dropped", 1.0): 0.5, ("exposure", 0.0): 0.98}
+    rows = [
+        {"model": model, "failure": failure, "level": level, "accuracy": accuracy, "accuracy_std": 0.01}
+        for model in ("fusion/late-maxpool", "fusion/late-maxpool-dropout")
+        for (failure, level), accuracy in levels.items()
+    ]
+    table = missing_markdown(rows, 500, 3, 0.3, "simulate")
+    assert "| late, max-pooling | 0.990 ± 0.010 | 0.980 ± 0.010 | 0.500 ± 0.010 |" in table
+    assert "| late, max-pooling, modality dropout | 0.990" in table
+    assert "30% of the training samples" in table
+    assert "not asked" in missing_markdown(rows[:1], 500, 3, 0.3, "simulate")

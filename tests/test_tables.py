@@ -16,12 +16,13 @@ LOSSES["add-strided"] = [0.5, 0.5, 0.5]
 
 
 def write_variant(root, name, losses, parameters=1234567):
+    multiply_adds = 50_000_000 if name.endswith("maxpool") else 12_000_000
     figures = {
         51 + i: {"valid_loss": loss, "valid_accuracy": 1 - loss, "test_accuracy": 0.9 - loss}
         for i, loss in enumerate(losses)
     }
     costs = {seed: {"train_seconds": 10.0, "samples_per_second": 2000.4, "peak_memory_mb": 601.0} for seed in figures}
-    write_metrics(root / f"metrics/fusion/{name}.json", figures, parameters=parameters)
+    write_metrics(root / f"metrics/fusion/{name}.json", figures, parameters=parameters, multiply_adds=multiply_adds)
     write_rows(root / f"metrics/fusion/{name}.csv", [{"seed": seed, **f} for seed, f in figures.items()])
     write_cost(
         root / f"costs/fusion/{name}.json", costs, device="a CPU", torch="2.15.0", python="3.11.7",
@@ -74,6 +75,7 @@ def test_differences_are_taken_seed_by_seed(root):
     assert cells(table, "validation loss") == ["0.3000 ± 0.1000 (+0.1000 ± 0.1000)", "0.5000 ± 0.0000 (=)"]
     assert cells(table, "validation accuracy")[0] == "0.7000 ± 0.1000 (-0.1000 ± 0.1000)"
     assert cells(table, "parameters")[0] == "1,234,567 (=)"
+    assert cells(table, "multiply-adds")[0] == "12 M (-38 M)"
 
 
 def test_measured_cost_stays_out_of_the_reproducible_figures(root):

@@ -18,12 +18,17 @@ TINY = {
     "seeds": list(SEEDS),
     "device": "cpu",
     "variants": {"fusion": list(FUSIONS), "downsampling": list(DOWNSAMPLINGS)},
-    "fusion": {name: {"epochs": 1, "batch_size": 8} for name in ("late", "concat", "add", "hadamard")},
+    "fusion": {
+        name: {"epochs": 1, "batch_size": 8} for name in ("rgb", "lidar", "early", "late", "concat", "add", "hadamard")
+    },
     "lidar": {"epochs": 1, "batch_size": 8},
     "cilp": {"steps": 4, "batch_size": 8, "validate_every": 2},
     "projector": {"epochs": 2, "batch_size": 8},
     "rgb2lidar": {"epochs": 2, "batch_size": 8},
+    "modality_dropout": {"fusion": ["late"]},
     "significance": {"resamples": 200},
+    "random_size": {"seeds": [51], "train": 6, "valid": 2, "cilp_steps": 2},
+    "data_efficiency": {"scenes": [2, 4], "fusion": "late", "least_steps": 2, "head": {"epochs": 1, "batch_size": 8}},
     "audit": {"scenes": 2},
     "sensor_failures": {
         "pairs": 4,

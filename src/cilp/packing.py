@@ -1,6 +1,6 @@
 """Packs pairs: decodes every PNG and range image once, into tensors."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from cilp.raw import layout
 from cilp.raw.decode import decode_file, decode_range, decode_rgb, read_calibration
 from cilp.raw.exported import Export
 from cilp.raw.layout import CLASSES, Pair
+from cilp.sensors import lidar_angles
 
 Calibration = dict[str, tuple[np.ndarray, np.ndarray]]
 Views = tuple[np.ndarray, np.ndarray]
@@ -61,6 +62,26 @@ def pack_unlabelled(
         scenes=[pair.index for pair in pairs],
         splits=[SPLITS.index("train")] * len(pairs),
         calibration={label: read_calibration(root, label) for label in CLASSES},
+    )
+
+
+def pack_scenes(
+    splits: Mapping[str, Sequence[int]], render: Callable[[int], Iterable[tuple[str, np.ndarray, np.ndarray]]]
+) -> Packed:
+    """The scenes of each split, rendered straight into tensors, with their classes; ``render`` as above.
+
+    The scenes of a split come in the order of their numbers, the splits in that of ``SPLITS``.
+    """
+    scenes = [(split, scene) for split in SPLITS for scene in sorted(splits.get(split, ()))]
+    samples = [(split, scene, label) for split, scene in scenes for label in CLASSES]
+    angles = lidar_angles()
+    return _packed(
+        ((rgb, ranges) for _, scene in scenes for _, rgb, ranges in render(scene)),
+        kinds=[label for _, _, label in samples],
+        labels=[CLASSES.index(label) for _, _, label in samples],
+        scenes=[scene for _, scene, _ in samples],
+        splits=[SPLITS.index(split) for split, _, _ in samples],
+        calibration={label: (angles, angles) for label in CLASSES},
     )
 
 

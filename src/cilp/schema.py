@@ -4,27 +4,26 @@ Each stage types the sections that it reads in the same way; here they come toge
 """
 
 import difflib
-import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cilp import params
+from cilp.classifiers import random_size
+from cilp.classifiers.fewer_scenes import protocol_of
 from cilp.classifiers.fusion import FusionProtocol
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
-from cilp.evaluation.audit import CONDITION, AuditParams, conditions
+from cilp.evaluation.audit import CONDITION, conditions, scenes_of
 from cilp.evaluation.failures import FailureParams
 from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
 from cilp.models.fusion import FUSIONS
+from cilp.plain_yaml import check_floats, check_plain
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
 from cilp.raw.kaggle import KaggleParams
@@ -40,14 +39,6 @@ from cilp.training.seeds import check_seeds
 MOST_UNLABELLED = 100_000
 MOST_PAIRS = 10**9
 RECIPE = ("title", "cilp", "embedder")
-MOST_BYTES, MOST_VALUES, DEEPEST, LONGEST = 100_000, 10_000, 8, 1000
-"""Far more than ``params.yaml`` needs: bytes, values with every alias written out, how deep they are nested, and the
-length of one text or list."""
-LARGEST = 2**63 - 1
-FLOATS = (1e-30, 1e30)
-"""Sizes that a 32-bit float holds with room to calculate."""
-UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError)
-"""What PyYAML raises for a scalar that looks like a date or number, or claims to be one, and is none."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +131,20 @@ class VariantParams:
 
 
 @dataclass(frozen=True)
+class ModalityDropoutParams:
+    """The section ``modality_dropout``."""
+
+    fusion: list[str]
+    rate: float
+
+    def __post_init__(self) -> None:
+        if len(set(self.fusion)) != len(self.fusion) or not set(self.fusion) <= set(FUSIONS):
+            raise ValueError(f"fusion must be different names out of {', '.join(FUSIONS)}; got {self.fusion}.")
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"rate must be above 0 and at most 1; got {self.rate}.")
+
+
+@dataclass(frozen=True)
 class AblationParams:
     """The section ``cilp_ablation`` without its recipes."""
 
@@ -157,10 +162,15 @@ SECTIONS: dict[str, type] = {
     "cilp": CilpParams,
     "projector": ProjectorParams,
     "rgb2lidar": TrainingParams,
+    "modality_dropout": ModalityDropoutParams,
     "significance": SignificanceParams,
     "sensor_failures": FailureParams,
     "tracking": TrackingParams,
 }
+
+
+NESTED = ("data", "seeds", "device", "fusion", "random_size", "data_efficiency", "cilp_ablation", "audit")
+"""Params and sections that are checked one by one."""
 
 
 def check(settings: dict[str, Any]) -> None:
@@ -170,8 +180,8 @@ def check(settings: dict[str, Any]) -> None:
         UserError: a section or param is unknown, missing, of the wrong type or out of range, or two contradict each
             other; the message names key, value and what is legal.
     """
-    _check_plain(settings)
-    _only(settings, "", {"data", "seeds", "device", "fusion", "cilp_ablation", "audit", *SECTIONS})
+    check_plain(settings)
+    _only(settings, "", {*SECTIONS, *NESTED})
     data = _section(settings, "data", DataParams, SOURCES)
     for source, schema in SOURCES.items():
         params.section(settings, f"data.{source}", schema)
@@ -183,147 +193,17 @@ def check(settings: dict[str, Any]) -> None:
     _only(params.lookup(settings, "fusion"), "fusion", FUSIONS)
     sections |= {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionProtocol) for name in FUSIONS}
     recipes = _check_ablation(settings)
+    _check_random_size(settings)
     _check_audit(settings)
+    _check_data_efficiency(settings, data)
     if data.source == "simulate":
         _check_batches(data, sections | recipes)
-    _check_floats(settings)
-
-
-def read(path: Path = params.PARAMS_FILE) -> dict[str, Any]:
-    """Parse a params file as ``params.load`` does, and refuse what that takes in silence, or with many words, or never.
-
-    Raises:
-        UserError: the file is missing, is no UTF-8, no YAML or no mapping, is far too large (with every alias written
-            out, so that few lines cannot become a billion values), or names a key twice, of which the last would win.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; run from the repository's root.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); make it a readable file.") from None
-    if len(content) > MOST_BYTES:
-        raise UserError(f"{path} has {len(content):,} bytes; at most {MOST_BYTES:,} are legal.")
-    try:
-        loader = params._Loader(content.decode("utf-8"))
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise UserError(f"{path} must hold a mapping of sections.")
-        _check_nodes(loader, root)
-        try:
-            return loader.construct_document(root)
-        except UNREADABLE as error:
-            raise UserError(f"{path} holds a value that is not what its tag says ({_in_short(error)}).") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text from byte {error.start:,} on; save it as UTF-8.") from None
-    except RecursionError:
-        raise UserError(f"{path} is nested too deep; at most {DEEPEST} levels are legal.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is no valid YAML: {_in_short(error)}.") from None
-
-
-def _check_nodes(loader: yaml.SafeLoader, root: yaml.Node) -> None:
-    """Refuse keys that stand twice in one mapping, too many values, and scalars that are not what they claim to be."""
-    todo, count = [("", root, 0)], 0
-    while todo:
-        key, node, depth = todo.pop()
-        count += 1
-        if count > MOST_VALUES:
-            raise UserError(f"{params.PARAMS_FILE} has over {MOST_VALUES:,} values, aliases written out; use fewer.")
-        if depth > DEEPEST:
-            raise UserError(f"{_shown(key)} is nested too deep; at most {DEEPEST} levels are legal.")
-        if isinstance(node, yaml.SequenceNode):
-            todo += [(f"{key}[{i}]", item, depth + 1) for i, item in enumerate(node.value)]
-        elif isinstance(node, yaml.MappingNode):
-            lines: dict[str, int] = {}
-            for name, value in node.value:
-                whole = f"{key}.{name.value}".lstrip(".") if isinstance(name, yaml.ScalarNode) else key
-                if not isinstance(name, yaml.ScalarNode):
-                    raise UserError(f"{_shown(key or str(params.PARAMS_FILE))} has a key that is no text.")
-                line = name.start_mark.line + 1
-                if name.value in lines:
-                    raise UserError(f"{_shown(whole)} stands twice, in lines {lines[name.value]} and {line}; keep one.")
-                lines[name.value] = line
-                todo += [(whole, name, depth + 1), (whole, value, depth + 1)]
-        elif node.tag != "tag:yaml.org,2002:merge":
-            try:
-                loader.construct_object(node)
-            except UNREADABLE:
-                kind = node.tag.rpartition(":")[2]
-                raise UserError(
-                    f"{_shown(key)} is {_shown(node.value)}, which cannot be read as {_shown(kind)}; put a text into "
-                    "quotes."
-                ) from None
-
-
-def _in_short(error: Exception) -> str:
-    """What a parser says, in one line."""
-    what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    mark = getattr(error, "problem_mark", None)
-    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return _shown(" ".join(str(what).split())) + place
-
-
-def _shown(text: str) -> str:
-    """A text of others in one short line."""
-    text = text if text and text.isprintable() else repr(text)
-    return text if len(text) <= 100 else f"{text[:80]}... ({len(text):,} characters)"
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that holds no others, with its dotted key."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _leaves(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from _leaves(item, f"{key}[{i}]")
-    else:
-        yield key, value
-
-
-def _check_plain(settings: Any) -> None:
-    """Refuse what is no plain value, and what is too large to be quoted in a sentence."""
-    todo, count = [("", settings, 0)], 0
-    while todo:
-        key, value, depth = todo.pop()
-        count += 1
-        if count > MOST_VALUES:
-            raise UserError(f"{params.PARAMS_FILE} has over {MOST_VALUES:,} values; use fewer.")
-        if depth > DEEPEST:
-            raise UserError(f"{_shown(key)} is nested too deep; at most {DEEPEST} levels are legal.")
-        if isinstance(value, dict):
-            for name, item in value.items():
-                if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
-                    raise UserError(
-                        f"{_shown(key or str(params.PARAMS_FILE))} has the key {_shown(repr(name))}; legal are names "
-                        "of 1 to 100 printable characters, in quotes if they look like a number."
-                    )
-                todo.append((f"{key}.{name}" if key else name, item, depth + 1))
-        elif isinstance(value, list):
-            if len(value) > LONGEST:
-                raise UserError(f"{key} must have at most {LONGEST:,} items; got {len(value):,}.")
-            todo += [(f"{key}[{i}]", item, depth + 1) for i, item in enumerate(value)]
-        elif isinstance(value, str):
-            if len(value) > LONGEST:
-                raise UserError(f"{key} must have at most {LONGEST:,} characters; got {len(value):,}.")
-        elif isinstance(value, int):
-            if abs(value) > LARGEST:
-                digits = math.floor(value.bit_length() * math.log10(2)) + 1
-                raise UserError(f"{key} must be a whole number below 2**63; got one of about {digits:,} digits.")
-        elif value is not None and not isinstance(value, float):
-            raise UserError(
-                f"{key} is of type {type(value).__name__}; legal are numbers, texts, true, false, null, lists and "
-                "mappings, and a text in quotes if it looks like a date."
-            )
-
-
-def _check_floats(settings: dict[str, Any]) -> None:
-    """Refuse numbers that training, in 32 bits, would take for 0 or for infinity."""
-    low, high = FLOATS
-    for key, value in _leaves(settings):
-        if isinstance(value, float) and value and not low <= abs(value) <= high:
-            raise UserError(f"{key} must be 0, or in size from {low:g} to {high:g}; got {value}.")
+    if random_size.seeds(settings):
+        samples = 2 * random_size.sizes(settings).train
+        for key, section in sections.items():
+            if key.startswith("fusion.") or key in ("lidar", "cilp", "projector", "rgb2lidar"):
+                _check_batch(key, section.batch_size, samples, "random_size.train")
+    check_floats(settings)
 
 
 def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
@@ -354,13 +234,36 @@ def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
 
 def _check_audit(settings: dict[str, Any]) -> None:
     """Type every condition of the audit as its stage does."""
-    _section(settings, "audit", AuditParams, ["conditions"])
+    _only(params.lookup(settings, "audit"), "audit", ["scenes", "conditions"])
+    scenes_of(settings)
     declared = params.lookup(settings, "audit.conditions")
     for name, condition in declared.items() if isinstance(declared, dict) else ():
         _only(condition, f"audit.conditions.{name}", CONDITION)
         change = condition.get("simulate", {})
         _only(change, f"audit.conditions.{name}.simulate", [field.name for field in fields(SimulateParams)])
     conditions(settings)
+
+
+def _check_random_size(settings: dict[str, Any]) -> None:
+    """Type the section as its stages do."""
+    random_size.sizes(settings)
+    random_size.seeds(settings)
+    change = params.lookup(settings, "random_size.simulate")
+    _only(change, "random_size.simulate", [field.name for field in fields(SimulateParams)])
+    random_size.simulation(settings)
+
+
+def _check_data_efficiency(settings: dict[str, Any], data: DataParams) -> None:
+    """Refuse a fusion that there is not, and more scenes than train."""
+    asked, _ = protocol_of(settings)
+    if asked.fusion not in FUSIONS:
+        raise UserError(f"data_efficiency.fusion is {asked.fusion!r}; legal values: {', '.join(FUSIONS)}.")
+    there = data.subset - data.valid
+    if data.source == "simulate" and max(asked.scenes, default=0) > there:
+        raise UserError(
+            f"data_efficiency.scenes asks for {max(asked.scenes)} scenes, but {there} train; lower it or raise "
+            "data.subset."
+        )
 
 
 def _check_batches(data: DataParams, sections: dict[str, Any]) -> None:
@@ -370,11 +273,13 @@ def _check_batches(data: DataParams, sections: dict[str, Any]) -> None:
     for key, section in sections.items():
         if not hasattr(section, "batch_size"):
             continue
-        samples = drawn + (pool if getattr(section, "unlabelled", False) else 0)
-        if section.batch_size > samples:
-            raise UserError(
-                f"{key}.batch_size is {section.batch_size}, but there are {samples} training samples; lower it."
-            )
+        _check_batch(key, section.batch_size, drawn + (pool if getattr(section, "unlabelled", False) else 0))
+
+
+def _check_batch(key: str, batch_size: int, samples: int, source: str = "") -> None:
+    if batch_size > samples:
+        of = f" of {source}" if source else ""
+        raise UserError(f"{key}.batch_size is {batch_size}, but there are {samples} training samples{of}; lower it.")
 
 
 def _section(settings: dict[str, Any], key: str, schema: type, nested: Collection[str]) -> Any:

@@ -1,6 +1,6 @@
 """Counterfactual scenes: does a classifier look at shape, or at what only went along with it in training?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,15 +20,9 @@ FIRST_SCENE = 1_000_000
 CONDITION = ("title", "simulate")
 
 
-@dataclass(frozen=True)
-class AuditParams:
+def scenes_of(settings: dict[str, Any]) -> int:
     """How many scenes are rendered for each condition."""
-
-    scenes: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.scenes <= 100_000:
-            raise ValueError(f"scenes must be a whole number from 1 to 100,000; got {self.scenes}.")
+    return params.whole(settings, "audit.scenes", 1, 100_000)
 
 
 def conditions(settings: dict[str, Any]) -> dict[str, tuple[str, SimulateParams]]:
@@ -104,3 +98,15 @@ def mean_over_seeds(found: Mapping[int, Audited]) -> dict[str, float]:
     """Mean accuracies over the seeds."""
     rows = [asdict(one) for one in found.values()]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def mean_of_audits(audits: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several audits, each of other seeds, say together; all have the same models, conditions and scenes."""
+    models = {
+        model: {
+            name: {key: float(np.mean([audit["models"][model][name][key] for audit in audits])) for key in figures}
+            for name, figures in found.items()
+        }
+        for model, found in audits[0]["models"].items()
+    }
+    return {**audits[0], "models": models, "seeds": sum(audit["seeds"] for audit in audits)}

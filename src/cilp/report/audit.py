@@ -1,57 +1,64 @@
-"""Heat map of accuracy by classifier and counterfactual condition."""
+"""Heat maps of accuracy by classifier and counterfactual condition."""
 
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 
 from cilp.atomic import replacing
-from cilp.report.provenance import SOURCES
 from cilp.report.titles import title
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-Accuracies = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""By model and condition: ``accuracy``, ``cube_accuracy`` and ``sphere_accuracy``, means over the seeds."""
+Audits = Mapping[str, Mapping[str, Any]]
+"""By what the classifiers were trained on: ``models`` (``accuracy``, ``cube_accuracy`` and ``sphere_accuracy`` by model
+and condition, means over the seeds), ``scenes`` (mean returns by condition), and how many ``seeds``."""
+TRAINED_ON = {"fixed_size": "one size a class", "random_size": "random sizes"}
 
 
-def draw_audit(accuracies: Accuracies, titles: Mapping[str, str], target: Path) -> None:
-    """A row for each model, a column for each condition; chance is a half."""
-    values = np.array([[found[name]["accuracy"] for name in titles] for found in accuracies.values()])
-    figure, axis = plt.subplots(figsize=(2.8 + 1.4 * len(titles), 1.8 + 0.38 * len(accuracies)), layout="constrained")
-    picture = axis.imshow(values, cmap="viridis", vmin=0.5, vmax=1.0, aspect="auto")
-    for row, column in np.ndindex(*values.shape):
-        value = values[row, column]
-        axis.text(
-            column, row, f"{value:.3f}", ha="center", va="center", fontsize=9, color="white" if value < 0.8 else "black"
-        )
-    axis.set_xticks(range(len(titles)), [textwrap.fill(text, 16) for text in titles.values()], fontsize=9)
-    axis.set_yticks(range(len(accuracies)), [title(model) for model in accuracies], fontsize=9)
-    axis.tick_params(length=0)
-    figure.colorbar(picture, ax=axis, label="accuracy (chance: 0.5)", extend="min")
+def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
+    """A map for each training, side by side: a row for each model, a column for each condition; chance is a half."""
+    models = list(dict.fromkeys(model for audit in audits.values() for model in audit["models"]))
+    width, height = 1.1 * len(titles) * len(audits), 2.2 + 0.36 * len(models)
+    figure, axes = plt.subplots(
+        1, len(audits), figsize=(3.2 + width, height), sharey=True, layout="constrained", squeeze=False
+    )
+    for axis, (name, audit) in zip(axes[0], audits.items(), strict=True):
+        values = np.array([[audit["models"][model][key]["accuracy"] for key in titles] for model in models])
+        picture = axis.imshow(values, cmap="viridis", vmin=0.5, vmax=1.0, aspect="auto")
+        for row, column in np.ndindex(*values.shape):
+            value = values[row, column]
+            colour = "white" if value < 0.8 else "black"
+            axis.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=9, color=colour)
+        axis.set_xticks(range(len(titles)), [textwrap.fill(text, 14) for text in titles.values()], fontsize=8)
+        axis.set_yticks(range(len(models)), [title(model) for model in models], fontsize=9)
+        axis.tick_params(length=0)
+        axis.set_title(f"trained on {TRAINED_ON[name]}", fontsize=11)
+    figure.colorbar(picture, ax=axes, label="accuracy (chance: 0.5)", extend="min", aspect=30)
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)
 
 
-def audit_markdown(
-    accuracies: Accuracies, titles: Mapping[str, str], returns: Mapping[str, Mapping[str, float]], scenes: int,
-    seeds: int, source: str,
-) -> str:  # fmt: skip
-    """Accuracy on cubes and on spheres, by model and condition."""
+def audit_markdown(audits: Audits, titles: Mapping[str, str], scenes: int) -> str:
+    """Accuracy on cubes and on spheres, by model and condition, a table for each training."""
     lines = ["# What the classifiers look at", ""]
-    lines += [f"| model | {' | '.join(titles.values())} |", f"| --- |{' --- |' * len(titles)}"]
-    for model, found in accuracies.items():
-        cells = [f"{found[name]['cube_accuracy']:.3f} / {found[name]['sphere_accuracy']:.3f}" for name in titles]
-        lines.append(f"| {title(model)} | {' | '.join(cells)} |")
-    cells = [f"{returns[name]['cube_returns']:.0f} / {returns[name]['sphere_returns']:.0f}" for name in titles]
-    lines.append(f"| *LiDAR returns* | {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"- Accuracy on cubes / on spheres, means over {seeds} seeds, {scenes:,} scenes rendered for each condition; "
-        f"trained on {SOURCES.get(source, source)}.",
-    ]
+    for name, audit in audits.items():
+        lines += [
+            f"| trained on {TRAINED_ON[name]} | {' | '.join(titles.values())} |",
+            f"| --- |{' --- |' * len(titles)}",
+        ]
+        for model, found in audit["models"].items():
+            cells = [f"{found[key]['cube_accuracy']:.3f} / {found[key]['sphere_accuracy']:.3f}" for key in titles]
+            lines.append(f"| {title(model)} | {' | '.join(cells)} |")
+        cells = [f"{it['cube_returns']:.0f} / {it['sphere_returns']:.0f}" for it in map(audit["scenes"].get, titles)]
+        lines += [f"| *LiDAR returns* | {' | '.join(cells)} |", ""]
+    seeds = " and ".join(f"{audit['seeds']} of those trained on {TRAINED_ON[name]}" for name, audit in audits.items())
+    lines.append(
+        f"- Accuracy on cubes / on spheres; {scenes:,} scenes rendered for each condition. Means over seeds: {seeds}."
+    )
     return "\n".join(lines) + "\n"

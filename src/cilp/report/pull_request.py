@@ -23,7 +23,8 @@ from cilp.console import cli
 from cilp.errors import UserError
 from cilp.report.cilp import ROWS
 from cilp.report.revisions import Revision, current_branch, fork_point, read_revision
-from cilp.report.tables import COSTS, DOWNSAMPLING_TITLES, FIGURES, TITLES
+from cilp.report.tables import COSTS, FIGURES
+from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES
 from cilp.report.variants import Variant, read_variants
 from cilp.report.verdict import BETTER, CONFIDENCE, NOISE, UNCHANGED, WORSE, Verdict, judge
 

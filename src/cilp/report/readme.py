@@ -8,7 +8,10 @@ from pathlib import Path
 
 from cilp.atomic import write_text
 
-TABLES = ("fusion_comparison", "strided_ablation", "cilp_results", "cilp_ablation", "significance", "audit")
+TABLES = (
+    "fusion_comparison", "strided_ablation", "cilp_results", "cilp_ablation", "significance", "audit", "sensor_failures",
+    "data_efficiency",
+)  # fmt: skip
 
 
 def insert_tables(readme: str, tables: dict[str, str]) -> str:

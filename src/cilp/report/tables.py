@@ -9,10 +9,8 @@ from typing import Any
 
 from cilp.errors import UserError
 from cilp.report.provenance import SOURCES
+from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES
 from cilp.report.variants import Variant
-
-TITLES = {"late": "late", "concat": "concatenation", "add": "addition", "hadamard": "Hadamard"}
-DOWNSAMPLING_TITLES = {"maxpool": "max-pooling", "strided": "strided convolution"}
 
 FIGURES = {  # reproducible: title, decimals
     "valid_loss": ("validation loss", 4),
@@ -24,6 +22,8 @@ COSTS = {  # measured: title, decimals
     "samples_per_second": ("training samples/s", 0),
     "peak_memory_mb": ("peak memory (MB)", 0),
 }
+SIZES = {"parameters": ("parameters", 1, ""), "multiply_adds": ("multiply-adds", 1e6, " M")}
+"""By design: title, unit, its symbol."""
 Cell = Callable[[Variant], str]
 
 
@@ -47,7 +47,7 @@ def comparison_markdown(variants: Sequence[Variant], source: str) -> str:
     """Metric by fusion, mean ± spread over the seeds."""
     title = f"# Fusion comparison, {DOWNSAMPLING_TITLES[variants[0].downsampling]}"
     cells = {name: _value_cell("metrics", key, digits) for key, (name, digits) in FIGURES.items()}
-    cells["parameters"] = lambda variant: f"{variant.metrics['parameters']:,}"
+    cells |= {name: _size_cell(key, unit, symbol) for key, (name, unit, symbol) in SIZES.items()}
     cells |= {name: _value_cell("cost", key, digits) for key, (name, digits) in COSTS.items()}
     return "\n\n".join([title, _table(variants, cells), provenance(variants, source)]) + "\n"
 
@@ -60,10 +60,10 @@ def ablation_markdown(strided: Sequence[Variant], maxpool: Sequence[Variant], so
         name: _with_difference(_value_cell("metrics", key, digits), _paired_cell(key, digits, partner))
         for key, (name, digits) in FIGURES.items()
     }
-    cells["parameters"] = _with_difference(
-        lambda variant: f"{variant.metrics['parameters']:,}",
-        lambda variant: _signed(variant.metrics["parameters"] - partner[variant.fusion].metrics["parameters"], 0),
-    )
+    cells |= {
+        name: _with_difference(_size_cell(key, unit, symbol), _size_difference_cell(key, unit, symbol, partner))
+        for key, (name, unit, symbol) in SIZES.items()
+    }
     cells |= {
         name: _with_difference(_value_cell("cost", key, digits), _cost_difference_cell(key, digits, partner))
         for key, (name, digits) in COSTS.items()
@@ -117,6 +117,18 @@ def _value_cell(group: str, key: str, digits: int) -> Cell:
         if key not in figures:
             return "not measured"
         return f"{figures[key]:,.{digits}f}" + _spread(figures.get(f"{key}_std"), digits)
+
+    return cell
+
+
+def _size_cell(key: str, unit: float, symbol: str) -> Cell:
+    return lambda variant: f"{variant.metrics[key] / unit:,.0f}{symbol}"
+
+
+def _size_difference_cell(key: str, unit: float, symbol: str, partner: dict[str, Variant]) -> Cell:
+    def cell(variant: Variant) -> str:
+        difference = variant.metrics[key] - partner[variant.fusion].metrics[key]
+        return _signed(difference / unit, 0) + (symbol if difference else "")
 
     return cell
 

@@ -1,0 +1,125 @@
+"""Training on fewer scenes: which ones, how long, and what pretrained embedders make of them."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cilp import params
+from cilp.contrastive.frozen import Embedded, embed_split
+from cilp.errors import UserError
+from cilp.models.blocks import classifier_head
+from cilp.models.embedder import EMBEDDING, Embedder
+from cilp.packed import Packed
+from cilp.sensors import ray_directions
+from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.inputs import Split
+from cilp.training.loop import steps_of_a_pass
+
+P = TypeVar("P", bound=TrainingParams)
+
+
+@dataclass(frozen=True)
+class DataEfficiencyParams:
+    """Numbers of scenes, and how a classifier's head is trained on frozen embeddings."""
+
+    scenes: list[int]
+    """That train; none switches the comparison off. A share of the validation scenes as large goes with them."""
+    fusion: str
+    least_steps: int
+    """Steps of any training, where the epochs of its protocol would make fewer."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.scenes)) != len(self.scenes) or not all(2 <= count <= 10**6 for count in self.scenes):
+            raise ValueError(f"scenes must be different whole numbers from 2 to 1,000,000; got {self.scenes}.")
+        if not 1 <= self.least_steps <= 10**6:
+            raise ValueError(f"least_steps must be a whole number from 1 to 1,000,000; got {self.least_steps}.")
+
+
+def protocol_of(settings: dict[str, Any]) -> tuple[DataEfficiencyParams, TrainingParams]:
+    """The section ``data_efficiency``, and how heads on frozen embeddings are trained, which is nested in it."""
+    values = params.lookup(settings, "data_efficiency")
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name != "head"}
+    asked = params.section({"data_efficiency": values}, "data_efficiency", DataEfficiencyParams)
+    return asked, params.section(settings, "data_efficiency.head", TrainingParams)
+
+
+def few(data: Packed, count: int, seed: int, device: torch.device) -> tuple[Split, Split]:
+    """``count`` training scenes, drawn by ``seed`` alone so that more scenes hold the fewer ones, and their validation.
+
+    As large a share of the validation scenes is drawn: who has few labels has few to validate with.
+
+    Raises:
+        UserError: there are not as many.
+    """
+    share = count / len(torch.unique(data.scene[data.rows("train")]))
+    if share > 1:
+        raise UserError(
+            f"data_efficiency.scenes asks for {count} scenes, but {round(count / share)} train; lower it or raise "
+            "data.subset."
+        )
+    there = len(torch.unique(data.scene[data.rows("val")]))
+    return tuple(
+        _drawn(data, split, number, seed, device)
+        for split, number in (("train", count), ("val", max(1, round(share * there))))
+    )
+
+
+def _drawn(data: Packed, split: str, count: int, seed: int, device: torch.device) -> Split:
+    rows = torch.arange(len(data.scene))[data.rows(split)]
+    scenes = torch.unique(data.scene[rows])
+    chosen = scenes[torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed))[:count]]
+    rows = rows[torch.isin(data.scene[rows], chosen)]
+    directions = [ray_directions(a.numpy(), z.numpy()) for a, z in zip(data.azimuth, data.zenith, strict=True)]
+    tensors = {
+        "rgb": data.rgb[rows],
+        "range": data.range[rows],
+        "label": data.label[rows].float(),
+        "scene": data.scene[rows],
+        "directions": torch.stack([torch.from_numpy(d) for d in directions]).float(),
+        "sensor": data.sensor[rows].long(),
+    }
+    return Split(**{name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def long_enough(protocol: P, samples: int, least_steps: int) -> P:
+    """The protocol with as many epochs as make ``least_steps``, and a batch no larger than there are samples."""
+    batch_size = min(protocol.batch_size, samples)
+    epochs = math.ceil(least_steps / steps_of_a_pass(samples, batch_size))
+    return replace(protocol, batch_size=batch_size, epochs=max(protocol.epochs, epochs))
+
+
+class ImageSplit(Split):
+    """A split of which a model sees the image alone."""
+
+    @classmethod
+    def of(cls, split: Split) -> "ImageSplit":
+        """The same samples."""
+        return cls(**{field.name: getattr(split, field.name) for field in fields(split)})
+
+    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
+        """RGBA (B, 4, 64, 64) in [0, 1]."""
+        return super().inputs(rows)[:1]
+
+
+def image_classifier(embedder: Embedder) -> nn.Sequential:
+    """What the RGB-to-LiDAR classifier is without pretraining and without a LiDAR: RGBA -> logits (B,)."""
+    return nn.Sequential(embedder, *classifier_head(EMBEDDING), nn.Flatten(0))
+
+
+def head_on(
+    embedders: list[Embedder], protocol: TrainingParams, train: Split, valid: Split, test: Split, seed: int, label: str
+) -> float:
+    """Test accuracy of a classifier head on frozen embeddings, side by side if there are several."""
+    seen = [
+        Embedded(torch.cat([embed_split(embedder, split).embedding for embedder in embedders], dim=1), split.label)
+        for split in (train, valid, test)
+    ]
+    width = EMBEDDING * len(embedders)
+    done = train_classifier(
+        lambda: nn.Sequential(*classifier_head(width), nn.Flatten(0)), *seen[:2], protocol, seed, label
+    )
+    return score(logits_of(done.model, seen[2]), test.label)[1]

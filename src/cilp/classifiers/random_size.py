@@ -1,0 +1,62 @@
+"""The cure for a shortcut: scenes in which an object's size tells nothing of its shape, to train the same models on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cilp import params
+from cilp.errors import UserError
+from cilp.simulation.scenes import SimulateParams
+from cilp.training.seeds import check_seeds
+
+FIRST_SCENE = 2_000_000
+"""Number of the first scene that is rendered: beyond any that another stage may see."""
+MOST_SCENES = 100_000
+
+
+@dataclass(frozen=True)
+class RandomSizeParams:
+    """How many scenes train and validate, and how long CILP is pretrained on them."""
+
+    train: int
+    valid: int
+    cilp_steps: int
+
+    def __post_init__(self) -> None:
+        for name, most in (("train", MOST_SCENES), ("valid", MOST_SCENES), ("cilp_steps", 10**7)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be a whole number from 1 to {most:,}; got {getattr(self, name)}.")
+
+    def scenes(self) -> dict[str, range]:
+        """Numbers of the scenes, by split."""
+        end = FIRST_SCENE + self.train
+        return {"train": range(FIRST_SCENE, end), "val": range(end, end + self.valid)}
+
+
+def sizes(settings: dict[str, Any]) -> RandomSizeParams:
+    """The section ``random_size`` without what is nested in it."""
+    values = params.lookup(settings, "random_size")
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name not in ("seeds", "simulate")}
+    return params.section({"random_size": values}, "random_size", RandomSizeParams)
+
+
+def simulation(settings: dict[str, Any]) -> SimulateParams:
+    """The simulator's params: those of the study, but for what ``random_size.simulate`` changes.
+
+    Raises:
+        UserError: it is no mapping, or changes what there is not or to what is not legal.
+    """
+    change = params.lookup(settings, "random_size.simulate")
+    if not isinstance(change, dict):
+        raise UserError(f"random_size.simulate must be a mapping; got {change!r}.")
+    place = {"random_size": {"simulate": {**params.lookup(settings, "data.simulate"), **change}}}
+    return params.section(place, "random_size.simulate", SimulateParams)
+
+
+def seeds(settings: dict[str, Any]) -> list[int]:
+    """Seeds of the models that are trained on such scenes; none switches them off."""
+    given = params.lookup(settings, "random_size.seeds")
+    try:
+        return [] if given == [] else check_seeds(given)
+    except UserError as error:
+        raise UserError(f"random_size.{error}") from None

@@ -1,0 +1,61 @@
+"""A LiDAR classifier, and what pretrained embedders make of images through its head, trained on any data."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cilp.contrastive.frozen import embed_split
+from cilp.contrastive.lidar_split import LidarSplit
+from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
+from cilp.models import lidar
+from cilp.models.embedder import Embedder, EmbedderParams
+from cilp.models.lidar import LidarClassifier
+from cilp.models.rgb2lidar import RgbToLidar
+from cilp.training.classifier import Epoch, TrainingParams, train_classifier
+from cilp.training.inputs import Split
+from cilp.training.loop import Trained
+from cilp.training.unfinished import Unfinished
+
+
+@dataclass(frozen=True)
+class TransferProtocol:
+    """How the projector is fitted by distance, and then trained on labels."""
+
+    projector: ProjectorParams
+    rgb2lidar: TrainingParams
+
+
+def train_lidar(
+    embedder: EmbedderParams,
+    protocol: TrainingParams,
+    train: Split,
+    valid: Split,
+    seed: int,
+    label: str,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    unfinished: Unfinished | None = None,
+) -> Trained[LidarClassifier, Epoch]:
+    """The classifier that knows only LiDAR, from random weights."""
+    return train_classifier(
+        lambda: lidar.build(**embedder.arguments()), LidarSplit.of(train), LidarSplit.of(valid), protocol, seed, label,
+        on_epoch, unfinished, section="lidar",
+    )  # fmt: skip
+
+
+def train_rgb2lidar(
+    images: Embedder, classifier: LidarClassifier, protocol: TransferProtocol, train: Split, valid: Split, seed: int,
+    label: str,
+) -> RgbToLidar:  # fmt: skip
+    """Images through a LiDAR classifier's head: pretrained embedder and head frozen, the projector trains between them.
+
+    First by distance to the LiDAR classifier's embeddings of the same pairs, then on labels.
+    """
+    seen = [embed_split(images, split) for split in (train, valid)]
+    wanted = [embed_split(classifier.embedder, split).embedding for split in (train, valid)]
+    both = [(one.embedding, other) for one, other in zip(seen, wanted, strict=True)]
+    projector = train_projector(*both, protocol.projector, seed, f"projector, {label}", section="projector")
+    done = train_classifier(
+        lambda: projected_head(projector.model, classifier.head), *seen, protocol.rgb2lidar, seed,
+        f"RGB-to-LiDAR, {label}", section="rgb2lidar",
+    )  # fmt: skip
+    return RgbToLidar(copy.deepcopy(images), done.model)

@@ -1,0 +1,63 @@
+"""What classifiers reach with how many labels, with and without pretraining."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from cilp.atomic import replacing
+from cilp.errors import UserError
+from cilp.training.seeds import mean_and_spread
+
+MODELS = ("fusion", "lidar", "rgb2lidar")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One training on ``scenes`` labelled scenes, a cube and a sphere each; accuracy on the whole test set."""
+
+    model: str
+    pretrained: bool
+    scenes: int
+    seed: int
+    test_accuracy: float
+
+
+def write_reached(path: Path, rows: Iterable[Reached]) -> None:
+    """Write a CSV, a row a training; without any, its header alone."""
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(Reached)])
+        writer.writerows((row.model, int(row.pretrained), *astuple(row)[2:]) for row in rows)
+
+
+def read_reached(path: Path) -> list[Reached]:
+    """Read what ``write_reached`` wrote.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [
+                Reached(row["model"], row["pretrained"] == "1", int(row["scenes"]), int(row["seed"]),
+                        float(row["test_accuracy"]))
+                for row in csv.DictReader(file)
+            ]  # fmt: skip
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run `dvc repro data_efficiency_{path.stem}` to write it.") from None
+
+
+def curves(rows: Iterable[Reached]) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
+    """By model, ``pretrained`` or ``scratch``, and number of scenes: mean accuracy and spread over the seeds."""
+    found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for row in rows:
+        found[row.model]["pretrained" if row.pretrained else "scratch"][row.scenes].append(row.test_accuracy)
+    return {
+        model: {
+            way: {count: mean_and_spread(values, "test_accuracy") for count, values in sorted(counts.items())}
+            for way, counts in ways.items()
+        }
+        for model, ways in found.items()
+    }

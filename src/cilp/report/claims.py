@@ -1,0 +1,78 @@
+"""Claims that a sentence rests on, written beside it as ``<!-- holds: CLAIM -->`` and held against ``metrics/``.
+
+- ``fusion/add-maxpool > fusion/late-maxpool``: the first is better, beyond noise (``metrics/significance.json``).
+- ``fusion/add-maxpool ~ fusion/late-maxpool``: the difference is within noise.
+- ``rgb2lidar:test_accuracy > 0.95``, or with ``<``: a figure of ``metrics/rgb2lidar.json``; further keys after colons.
+"""
+
+import json
+import operator
+import re
+from pathlib import Path
+from typing import Any
+
+from cilp.errors import UserError
+
+CLAIM = re.compile(r"<!-- holds: (.*?) -->")
+ORDERS = {">": operator.gt, "<": operator.lt}
+
+
+class Figures:
+    """The reproducible figures below ``metrics/``, read when they are first asked for."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.files: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        """The content of ``metrics/<name>.json``; ``UserError`` if it is missing."""
+        if name not in self.files:
+            path = self.root / f"{name}.json"
+            try:
+                self.files[name] = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                raise UserError(f"{path} is missing; run `dvc repro` to write it.") from None
+        return self.files[name]
+
+    def comparison(self, first: str, second: str) -> dict[str, Any]:
+        """``difference`` of ``first`` minus ``second``, from ``low`` to ``high``, and whether it is ``noise``."""
+        for entry in self["significance"]["comparisons"]:
+            known = {"noise": entry["within_noise"], "p": entry["p_corrected"]}
+            if (entry["second"], entry["first"]) == (first, second):
+                return {"difference": entry["difference"], "low": entry["low"], "high": entry["high"], **known}
+            if (entry["first"], entry["second"]) == (first, second):
+                return {"difference": -entry["difference"], "low": -entry["high"], "high": -entry["low"], **known}
+        raise UserError(f"metrics/significance.json does not compare {first} with {second}.")
+
+
+def claims_of(text: str) -> list[str]:
+    """Every claim in a text, in order."""
+    return CLAIM.findall(text)
+
+
+def holds(claim: str, figures: Figures) -> bool:
+    """Whether a claim follows from the figures.
+
+    Raises:
+        ValueError: it is no claim.
+        UserError: what it speaks of is not in the figures.
+    """
+    match claim.split():
+        case [left, (">" | "<") as order, right] if ":" in left:
+            return ORDERS[order](_figure(left, figures), float(right))
+        case [left, ">", right]:
+            found = figures.comparison(left, right)
+            return found["difference"] > 0 and not found["noise"]
+        case [left, "~", right]:
+            return bool(figures.comparison(left, right)["noise"])
+    raise ValueError(f"{claim!r} is no claim")
+
+
+def _figure(path: str, figures: Figures) -> float:
+    name, *keys = path.split(":")
+    value = figures[name]
+    for key in keys:
+        if key not in value:
+            raise UserError(f"metrics/{name}.json has no {key}.")
+        value = value[key]
+    return float(value)

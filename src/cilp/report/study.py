@@ -1,0 +1,67 @@
+"""The whole study as one document, from its figures, tables and pictures."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cilp.report.findings import Finding
+from cilp.report.provenance import SOURCES
+
+TABLES = {  # file of metrics/ and the pictures of plots/ that go with it
+    "fusion_comparison": ("fusion_loss_curves",),
+    "strided_ablation": (),
+    "cilp_results": ("cilp_curves", "similarity_sorted"),
+    "cilp_ablation": (),
+    "significance": (),
+    "audit": ("audit",),
+    "sensor_failures": ("sensor_failures",),
+    "data_efficiency": ("data_efficiency",),
+}
+PICTURES = {
+    "fusion_loss_curves": "Training and validation loss of all variants, mean over the seeds",
+    "cilp_curves": "Pretraining: training loss, twin test and recall over the steps",
+    "similarity_sorted": "Cosines of all validation pairs, sorted by class",
+    "calibration": "Reliability diagrams of all classifiers on the test set",
+    "audit": "Heat maps of accuracy by classifier and condition",
+    "sensor_failures": "Accuracy of each classifier against how badly each sensor fails",
+    "data_efficiency": "Accuracy against labelled scenes, with and without pretraining",
+}
+QUESTION = """A camera takes a 64x64 RGBA picture of one object, a LiDAR a 64x64 range image. Is it a cube or a sphere?
+Where should the two be fused, what does max-pooling buy over strided convolution, and can contrastive image-LiDAR
+pretraining (CILP) make a classifier that knows only LiDAR work on images?"""
+
+
+def study_markdown(settings: Mapping[str, Any], findings: Iterable[Finding], tables: Mapping[str, str]) -> str:
+    """The document; ``tables`` are the texts of ``metrics/<name>.md``, in ``TABLES``."""
+    sections = [
+        "# The study",
+        "<!-- Written by `dvc repro write_report` from metrics/ and plots/; what is typed in here is lost. -->",
+        f"## Question\n\n{QUESTION}",
+        f"## Set-up\n\n{_set_up(settings)}",
+        "## Findings\n\n" + "\n".join(finding.markdown() for finding in findings),
+    ]
+    for name, pictures in TABLES.items():
+        sections.append(f"#{tables[name].strip()}")  # a title one level down
+        sections += map(_picture, pictures)
+    sections += ["## Calibration", _picture("calibration")]
+    return "\n\n".join(sections) + "\n"
+
+
+def _set_up(settings: Mapping[str, Any]) -> str:
+    data, variants = settings["data"], settings["variants"]
+    valid = round(data["subset"] * data["valid_fraction"])
+    seeds = ", ".join(map(str, settings["seeds"]))
+    lines = [
+        f"- Data: {SOURCES.get(data['source'], data['source'])}; {data['subset'] - valid:,} scenes train, {valid:,} "
+        f"validate, {data['test']:,} are held out for the test, if the source does not say otherwise. Each is a cube "
+        "and a sphere at the same place, in the same colour and light.",
+        f"- Variants: {', '.join(variants['fusion'])}, each with {' and '.join(variants['downsampling'])}; seeds "
+        f"{seeds}. `rgb` and `lidar` see one sensor alone.",
+        "- The checkpoint with the lowest validation loss is kept, and tested once. A difference is beyond noise if "
+        f"its p-value, corrected for all comparisons, is at most {1 - settings['significance']['confidence']:.2g} "
+        "(bootstrap over seeds and test scenes).",
+    ]
+    return "\n".join(lines)
+
+
+def _picture(name: str) -> str:
+    return f"![{PICTURES[name]}](../plots/{name}.png)"

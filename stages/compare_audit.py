@@ -1,0 +1,40 @@
+"""Write and draw how every classifier does under every condition of the audit, by what it was trained on.
+
+    PYTHONPATH=src python stages/compare_audit.py
+
+Reads ``metrics/audit/``; writes ``metrics/audit.md`` and ``plots/audit.png``.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cilp import params
+from cilp.atomic import write_text
+from cilp.classifiers.random_size import seeds as random_size_seeds
+from cilp.console import cli
+from cilp.evaluation.audit import conditions, mean_of_audits, scenes_of
+from cilp.report.audit import audit_markdown, draw_audit
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    settings = params.load()
+    titles = {name: title for name, (title, _) in conditions(settings).items()}
+    found = {"fixed_size": _read("fixed_size")}
+    seeds = random_size_seeds(settings)
+    if seeds:
+        found["random_size"] = mean_of_audits([_read(f"random_size-{seed}") for seed in seeds])
+    table = audit_markdown(found, titles, scenes_of(settings))
+    write_text(Path("metrics/audit.md"), table)
+    draw_audit(found, titles, Path("plots/audit.png"))
+    print(table)
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads(Path(f"metrics/audit/{name}.json").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,34 @@
+"""Write and draw what each classifier reaches with how many labelled scenes, with and without pretraining.
+
+PYTHONPATH=src python stages/compare_data_efficiency.py
+"""
+
+import argparse
+from pathlib import Path
+
+from cilp import params
+from cilp.atomic import write_json, write_text
+from cilp.console import cli
+from cilp.evaluation.data_efficiency import curves, read_reached
+from cilp.report.data_efficiency import draw_efficiency, efficiency_markdown
+from cilp.report.titles import TITLES
+
+TABLES = ("fusion", "cilp")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    settings = params.load()
+    found = curves(row for name in TABLES for row in read_reached(Path(f"metrics/data_efficiency/{name}.csv")))
+    fusion = params.lookup(settings, "data_efficiency.fusion")
+    name = TITLES.get(fusion, fusion)
+    seeds = len(params.lookup(settings, "seeds"))
+    table = efficiency_markdown(found, name, seeds, params.lookup(settings, "data.source"))
+    write_json(Path("metrics/data_efficiency.json"), found)
+    write_text(Path("metrics/data_efficiency.md"), table)
+    draw_efficiency(found, name, Path("plots/data_efficiency.png"))
+    print(table)
+
+
+if __name__ == "__main__":
+    cli.run(main)

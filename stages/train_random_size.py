@@ -1,0 +1,52 @@
+"""Train one fusion variant, with one seed, on scenes in which size tells nothing about shape.
+
+    PYTHONPATH=src python stages/train_random_size.py --fusion late --downsampling maxpool --seed 51
+
+Reads ``data/random_size.pt`` and the params ``fusion.<fusion>`` and ``device``; the protocol is that of the study.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from cilp import packed, params, tracking
+from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
+from cilp.console import cli
+from cilp.models import fusion
+from cilp.models.blocks import DOWNSAMPLINGS
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.unfinished import UnfinishedRuns
+
+PACKED = Path("data/random_size.pt")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fusion", choices=fusion.FUSIONS, required=True)
+    parser.add_argument("--downsampling", choices=DOWNSAMPLINGS, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    variant = parser.parse_args()
+    name, seed = f"{variant.fusion}-{variant.downsampling}", variant.seed
+    settings = params.load()
+    protocol = params.section(settings, f"fusion.{variant.fusion}", FusionProtocol)
+    arguments = network(variant.fusion, variant.downsampling, protocol)
+    device = prepare_device(params.lookup(settings, "device"))
+    print(f"{name}, random size: seed {seed} on {describe(device)['device']}")
+
+    data = packed.load(PACKED)
+    train, valid = (load_split(data, split, device) for split in ("train", "val"))
+    runs = UnfinishedRuns(Path(f"unfinished/train_random_size@{name}-{seed}"), device, [PACKED], arguments, protocol)
+    config = {**arguments, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
+    with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
+        done = train_fusion(
+            arguments, train, valid, protocol, seed, f"{name}, random size, seed {seed}", run.log_epoch, runs.of(seed)
+        )
+    path = Path(f"models/random_size/fusion/{name}/seed-{seed}.pt")
+    save_checkpoint(path, done.model, "fusion", arguments, asdict(protocol), seed)
+    runs.clear()
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,69 @@
+"""Train the LiDAR and the RGB-to-LiDAR classifier, with one seed, on scenes in which size tells nothing about shape.
+
+    PYTHONPATH=src python stages/train_random_size_cilp.py --seed 51
+
+CILP is pretrained on the same scenes, for ``random_size.cilp_steps``; all else is the protocol of the study.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from cilp import packed, params, tracking
+from cilp.classifiers.random_size import sizes
+from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
+from cilp.console import cli
+from cilp.contrastive.pairs import load_pairs, load_training_pairs
+from cilp.contrastive.pretraining import CilpParams, pretrain
+from cilp.contrastive.projection import ProjectorParams
+from cilp.models.embedder import EmbedderParams
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.classifier import TrainingParams
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.unfinished import UnfinishedRuns
+
+PACKED = Path("data/random_size.pt")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, required=True)
+    seed = parser.parse_args().seed
+    settings = params.load()
+    settings["cilp"]["steps"] = sizes(settings).cilp_steps
+    cilp_protocol = params.section(settings, "cilp", CilpParams)
+    lidar_protocol = params.section(settings, "lidar", TrainingParams)
+    embedder = params.section(settings, "embedder", EmbedderParams)
+    transfer = TransferProtocol(
+        params.section(settings, "projector", ProjectorParams), params.section(settings, "rgb2lidar", TrainingParams)
+    )
+    device = prepare_device(params.lookup(settings, "device"))
+    print(f"LiDAR and RGB-to-LiDAR, random size: seed {seed} on {describe(device)['device']}")
+
+    data = packed.load(PACKED)
+    splits = [load_split(data, split, device) for split in ("train", "val")]
+    runs = UnfinishedRuns(
+        Path(f"unfinished/train_random_size_cilp@{seed}"), device, [PACKED], cilp_protocol, lidar_protocol, embedder
+    )
+    config = {**asdict(lidar_protocol), **embedder.arguments(), "optimizer": "Adam", "seed": seed}
+    with tracking.start_run(settings, group="random_size", name=f"lidar-random-size-{seed}", config=config) as run:
+        label = f"lidar, random size, seed {seed}"
+        lidar = train_lidar(embedder, lidar_protocol, *splits, seed, label, run.log_epoch, runs.of(seed)).model
+    config = {**asdict(cilp_protocol), **embedder.arguments(), "optimizer": "AdamW", "seed": seed}
+    with tracking.start_run(settings, group="random_size", name=f"cilp-random-size-{seed}", config=config) as run:
+        pairs = load_training_pairs(data, None, cilp_protocol.mirror, device)
+        valid = load_pairs([(data, data.rows("val"))], device)
+        label = f"CILP, random size, seed {seed}"
+        cilp = pretrain(pairs, valid, cilp_protocol, embedder, seed, label, run.log_step).model
+    cilp.requires_grad_(False).eval()
+    frozen = lidar.requires_grad_(False).eval()
+    rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, transfer, *splits, seed, f"random size, seed {seed}")
+    for name, model in (("lidar", lidar), ("rgb2lidar", rgb2lidar)):
+        path = Path(f"models/random_size/{name}/seed-{seed}.pt")
+        save_checkpoint(path, model, name, embedder.arguments(), asdict(lidar_protocol), seed)
+    runs.clear()
+
+
+if __name__ == "__main__":
+    cli.run(main)

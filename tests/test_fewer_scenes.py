@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from synthetic import make_packed
+
+from cilp.classifiers.fewer_scenes import DataEfficiencyParams, ImageSplit, few, head_on, image_classifier, long_enough
+from cilp.errors import UserError
+from cilp.evaluation.data_efficiency import Reached, curves, read_reached, write_reached
+from cilp.models.embedder import build
+from cilp.report.data_efficiency import draw_efficiency, efficiency_markdown
+from cilp.training.classifier import TrainingParams
+from cilp.training.loop import steps_of_a_pass
+
+CPU = torch.device("cpu")
+EMBEDDER = {"rgb": "shading", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0, "zero_background": True,
+            "initialisation": "he"}  # fmt: skip
+PROTOCOL = TrainingParams(epochs=2, batch_size=8, lr=1e-3, lr_min=1e-6)
+
+
+def test_more_scenes_hold_the_fewer_ones_and_a_cube_and_a_sphere_of_each():
+    data = make_packed()
+    there = len(torch.unique(data.scene[data.rows("train")]))
+    smaller, larger = (few(data, count, 7, CPU)[0] for count in (3, there - 1))
+    assert set(smaller.scene.tolist()) < set(larger.scene.tolist())
+    assert len(smaller) == 6 and smaller.label.sum() == 3
+    other = few(data, 3, 8, CPU)[0]
+    assert set(other.scene.tolist()) != set(smaller.scene.tolist())
+
+
+def test_all_scenes_are_the_whole_split_and_more_are_refused():
+    data = make_packed()
+    there = len(torch.unique(data.scene[data.rows("train")]))
+    train, valid = few(data, there, 0, CPU)
+    assert torch.equal(train.range, data.range[data.rows("train")])
+    assert torch.equal(valid.rgb, data.rgb[data.rows("val")])
+    with pytest.raises(UserError, match=f"asks for {there + 1} scenes, but {there} train"):
+        few(data, there + 1, 0, CPU)
+
+
+@pytest.mark.parametrize(("samples", "least"), [(6, 50), (6, 3), (100, 10), (33, 7)])
+def test_a_short_training_is_made_as_long_as_asked(samples, least):
+    long = long_enough(PROTOCOL, samples, least)
+    steps = long.epochs * steps_of_a_pass(samples, long.batch_size)
+    assert steps >= least and long.batch_size <= samples
+    assert long.epochs == PROTOCOL.epochs or (long.epochs - 1) * steps_of_a_pass(samples, long.batch_size) < least
+
+
+def test_a_head_on_both_embeddings_learns_and_leaves_the_embedders_as_they_are():
+    data = make_packed()
+    train, valid = few(data, 8, 0, CPU)
+    torch.manual_seed(0)
+    embedders = [build(modality, **EMBEDDER).requires_grad_(False).eval() for modality in ("rgb", "lidar")]
+    before = [parameter.clone() for embedder in embedders for parameter in embedder.parameters()]
+    long = replace(PROTOCOL, epochs=150, lr=1e-2)
+    assert head_on(embedders, long, train, valid, train, 0, "test") == 1.0
+    after = [parameter for embedder in embedders for parameter in embedder.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_image_classifier_sees_images_alone():
+    train, _ = few(make_packed(), 3, 0, CPU)
+    inputs = ImageSplit.of(train).inputs(torch.arange(4))
+    assert len(inputs) == 1 and inputs[0].shape == (4, 4, 64, 64)
+    assert image_classifier(build("rgb", **EMBEDDER))(*inputs).shape == (4,)
+
+
+@pytest.mark.parametrize("change", [{"scenes": [1]}, {"scenes": [5, 5]}, {"least_steps": 0}])
+def test_params_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        DataEfficiencyParams(**{"scenes": [2, 4], "fusion": "concat", "least_steps": 5, **change})
+
+
+def reached():
+    return [
+        Reached(model, pretrained, scenes, seed, 0.5 + 0.1 * pretrained + scenes / 100 + seed / 100)
+        for model in ("fusion", "lidar", "rgb2lidar") for pretrained in (False, True) for scenes in (4, 2)
+        for seed in (1, 2)
+    ]  # fmt: skip
+
+
+def test_what_was_reached_is_read_as_it_was_written(tmp_path):
+    write_reached(tmp_path / "a.csv", reached())
+    assert read_reached(tmp_path / "a.csv") == reached()
+    write_reached(tmp_path / "none.csv", [])
+    assert read_reached(tmp_path / "none.csv") == []
+    with pytest.raises(UserError, match="dvc repro data_efficiency_cilp"):
+        read_reached(tmp_path / "cilp.csv")
+
+
+def test_table_and_picture_of_all_and_of_nothing(tmp_path):
+    found = curves(reached())
+    assert list(found["lidar"]["scratch"]) == [2, 4]
+    assert found["lidar"]["pretrained"][4]["test_accuracy"] == pytest.approx(0.655)
+    table = efficiency_markdown(found, "late", 2, "simulate")
+    assert "| labelled scenes | 2 | 4 |" in table
+    assert "| LiDAR classifier: from scratch | 0.535 ± 0.007 | 0.555 ± 0.007 |" in table
+    for name in ("1", "2"):
+        draw_efficiency(found, "late", tmp_path / f"{name}.png")
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+    assert "Not run" in efficiency_markdown({}, "late", 2, "simulate")
+    draw_efficiency({}, "late", tmp_path / "none.png")
+    assert (tmp_path / "none.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,160 @@
+"""No sentence says more than the figures do."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from clone import committed
+
+from cilp.errors import UserError
+from cilp.report.claims import Figures, claims_of, holds
+from cilp.report.findings import findings
+
+VARIANTS = {"fusion": ["rgb", "lidar", "add", "concat"], "downsampling": ["maxpool", "strided"]}
+ACCURACY = {"rgb": 0.8, "lidar": 0.9, "add": 0.95, "concat": 0.97}
+
+
+class Made(Figures):
+    """Figures made up: in every comparison the better one is better beyond noise, unless said otherwise."""
+
+    def __init__(self, noise=(), swapped=0.1, rgb2lidar=0.98):
+        super().__init__(Path())
+        names = [(fusion, way) for fusion in VARIANTS["fusion"] for way in VARIANTS["downsampling"]]
+        value = {name: ACCURACY[name[0]] - 0.01 * (name[1] == "strided") for name in names}
+        compared = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if a[1] == b[1] or a[0] == b[0]]
+        audited = {
+            f"fusion/{fusion}-{way}": {"swapped": {"accuracy": swapped if fusion != "rgb" else 0.99}}
+            for fusion, way in names
+        }
+        labels = {"scratch": {"25": {"test_accuracy": 0.7}, "50": {"test_accuracy": 0.9}},
+                  "pretrained": {"25": {"test_accuracy": 0.85}, "50": {"test_accuracy": 0.95}}}  # fmt: skip
+        self.files = {
+            "significance": {
+                "models": {f"fusion/{f}-{way}": {"test_accuracy": value[f, way]} for f, way in names},
+                "comparisons": [
+                    {
+                        "first": "fusion/{}-{}".format(*a), "second": "fusion/{}-{}".format(*b),
+                        "difference": value[b] - value[a], "low": value[b] - value[a] - 0.001,
+                        "high": value[b] - value[a] + 0.001, "p_corrected": 0.01, "within_noise": {a, b} in noise,
+                    }
+                    for a, b in compared
+                ],
+            },
+            "rgb2lidar": {"test_accuracy": rgb2lidar},
+            "lidar": {"test_accuracy": 0.999},
+            "calibration": {"add-maxpool": {"expected_calibration_error": 0.01},
+                            "lidar": {"expected_calibration_error": 0.05}},
+            "audit/fixed_size": {"models": audited},
+            "audit/random_size-51": {"models": {name: {"swapped": {"accuracy": 0.9}} for name in audited}},
+            "data_efficiency": {"fusion": labels},
+        }  # fmt: skip
+
+
+def told(figures, trained_on=("fixed_size", "random_size-51")):
+    return {finding.question: finding for finding in findings(figures, VARIANTS, trained_on)}
+
+
+def test_every_finding_holds_its_own_claims():
+    figures = Made(noise=[{("add", "maxpool"), ("concat", "maxpool")}])
+    found = told(figures)
+    claims = [claim for finding in found.values() for claim in finding.claims]
+    assert len(claims) > 10
+    assert all(holds(claim, figures) for claim in claims)
+    assert all(claims_of(finding.markdown()) == finding.claims for finding in found.values())
+
+
+def test_what_lies_within_noise_is_not_said_to_beat():
+    question = "Which fusion is best (max-pooling)?"
+    sure = told(Made())[question]
+    assert "concatenation beats addition by 0.0200" in sure.answer
+    figures = Made(noise=[{("add", "maxpool"), ("concat", "maxpool")}])
+    unsure = told(figures)[question]
+    assert unsure.answer == "None of 1 differences between fusions differs beyond noise."
+    assert "beats" not in unsure.answer
+    # and the sentence written before no longer holds
+    assert [holds(claim, figures) for claim in sure.claims] == [False]
+
+
+def test_fusion_is_held_against_the_better_single_sensor():
+    question = "Does fusion beat the better single sensor (max-pooling)?"
+    assert told(Made())[question].answer.startswith("Yes: LiDAR alone reaches 0.9000")
+    noise = [{("lidar", "maxpool"), ("concat", "maxpool")}]
+    assert told(Made(noise))[question].answer.startswith("No: LiDAR alone")
+
+
+def test_the_words_follow_the_figures():
+    low, high = told(Made(rgb2lidar=0.9)), told(Made(swapped=0.7))
+    assert "not above the course's mark" in low["Does CILP make a LiDAR classifier work on images?"].answer
+    assert told(Made())["What do they look at?"].answer.startswith("They count LiDAR returns: with sizes swapped")
+    assert "not merely count returns" in high["What do they look at?"].answer
+    assert told(Made())["Does training on random sizes cure it?"].answer.startswith("It helps")
+    worse = told(Made(swapped=0.95))["Does training on random sizes cure it?"]
+    assert worse.answer.startswith("It does not help")
+    labels = told(Made())["What is pretraining worth to the fusion?"].answer
+    assert "25 labelled scenes give 0.850; from scratch that takes 50." in labels
+
+
+def test_an_audit_that_was_switched_off_is_not_spoken_of():
+    assert "Does training on random sizes cure it?" not in told(Made(), ["fixed_size"])
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ("rgb2lidar:test_accuracy > 0.95", True),
+        ("rgb2lidar:test_accuracy < 0.95", False),
+        ("fusion/concat-maxpool > fusion/add-maxpool", True),
+        ("fusion/add-maxpool > fusion/concat-maxpool", False),
+        ("fusion/add-maxpool ~ fusion/concat-maxpool", False),
+    ],
+)
+def test_claims_are_held_against_the_figures(claim, expected):
+    assert holds(claim, Made()) is expected
+
+
+def test_what_cannot_be_checked_is_an_error():
+    with pytest.raises(ValueError, match="is no claim"):
+        holds("late is nice", Made())
+    with pytest.raises(UserError, match="does not compare fusion/late-maxpool"):
+        holds("fusion/late-maxpool > fusion/add-maxpool", Made())
+    with pytest.raises(UserError, match="has no accuracy"):
+        holds("rgb2lidar:accuracy > 0.5", Made())
+
+
+class Committed(Figures):
+    """The figures of the last commit."""
+
+    def __init__(self):
+        super().__init__(Path())
+
+    def __getitem__(self, name):
+        if name not in self.files:
+            self.files[name] = json.loads(committed(f"metrics/{name}.json"))
+        return self.files[name]
+
+
+@pytest.mark.parametrize("name", ["README.md", "reports/study.md"])
+def test_every_claim_of_a_committed_document_follows_from_the_committed_figures(name):
+    claims = claims_of(committed(name))
+    assert claims, f"{name} claims nothing that could be checked"
+    figures = Committed()
+    assert [claim for claim in claims if not holds(claim, figures)] == []
+
+
+def test_the_committed_report_says_what_the_committed_figures_say():
+    settings = yaml.safe_load(committed("params.yaml"))
+    audited = ["fixed_size", *(f"random_size-{seed}" for seed in settings["random_size"]["seeds"])]
+    report = committed("reports/study.md")
+    found = list(findings(Committed(), settings["variants"], audited))
+    assert [finding.question for finding in found if finding.markdown() not in report] == []
+
+
+def test_no_sentence_of_the_readme_speaks_of_winners_without_a_claim():
+    """Where the results say that something beats another, or what is noise, the claim stands beside it."""
+    results = committed("README.md").split("## Results", 1)[1].split("\n## ", 1)[0]
+    prose = re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", "", results, flags=re.DOTALL)
+    for item in re.split(r"\n(?=- )|\n\n", prose):
+        if re.search(r"\bbeats?\b|\bbeyond noise\b|\bwithin noise\b", item):
+            assert claims_of(item), item
