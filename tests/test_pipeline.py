@@ -118,7 +118,8 @@ def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project):
     hadamard = {"train_fusion@hadamard-maxpool", "train_fusion@hadamard-strided"}
     random_size = {"train_random_size@hadamard-maxpool-51", "train_random_size@hadamard-strided-51"}
     behind = {"audit_random_size@51", *TABLES, *FINDINGS}
-    assert set(stages_run(output)) == {"check_params", *hadamard, *random_size, *behind}
+    behind.remove("compare_audit")  # unless the accuracies came out the same
+    assert set(stages_run(output)) - {"compare_audit"} == {"check_params", *hadamard, *random_size, *behind}
     changed = {name for name in VARIANTS if (project / f"metrics/fusion/{name}.json").read_bytes() != before[name]}
     assert changed == {"hadamard-maxpool", "hadamard-strided"}
 

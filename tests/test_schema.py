@@ -1,5 +1,9 @@
 """Whatever is wrong anywhere in ``params.yaml`` is refused in one sentence, before any stage works."""
 
+import ast
+import json
+import re
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,7 +14,8 @@ from cilp import params
 from cilp.errors import UserError
 from cilp.schema import NESTED, SECTIONS, check
 
-DEFAULTS = params.load(Path(__file__).parents[1] / "params.yaml")
+ROOT = Path(__file__).parents[1]
+DEFAULTS = params.load(ROOT / "params.yaml")
 
 
 def changed(dotted, value):
@@ -117,3 +122,32 @@ def test_nothing_is_changed_by_checking():
     before = yaml.safe_dump(DEFAULTS)
     check(DEFAULTS)
     assert yaml.safe_dump(DEFAULTS) == before
+
+
+def small_settings():
+    """What ``make quick`` and the notebook change, as DVC takes it."""
+    dry = subprocess.run(["make", "--dry-run", "quick"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    line = next(line for line in dry.splitlines() if "dvc exp run" in line)
+    yield "make quick", re.findall(r"-S '?([^' ]+)'?", line)
+    cells = json.loads((ROOT / "notebooks/colab.ipynb").read_text())["cells"]
+    (cell,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    found = {}
+    exec("".join(cell["source"]), found)
+    yield "notebook", found["SETTINGS"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), small_settings(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_small_settings_are_legal_and_leave_no_fusion_long(name, settings):
+    changed_by = deepcopy(DEFAULTS)
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        *path, last = key.split(".")
+        place = changed_by
+        for part in path:
+            place = place[part]
+        assert last in place, f"{name}: {key} is no param"
+        place[last] = yaml.safe_load(value)
+    check(changed_by)
+    assert all(fusion["epochs"] < 5 for fusion in changed_by["fusion"].values())

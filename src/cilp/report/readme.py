@@ -9,8 +9,8 @@ from pathlib import Path
 from cilp.atomic import write_text
 
 TABLES = (
-    "fusion_comparison", "strided_ablation", "cilp_results", "cilp_ablation", "significance", "audit", "sensor_failures",
-    "data_efficiency",
+    "fusion_comparison", "strided_ablation", "cilp_results", "cilp_ablation", "significance", "audit",
+    "sensor_failures", "data_efficiency",
 )  # fmt: skip
 
 
