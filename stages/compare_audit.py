@@ -12,7 +12,7 @@ from typing import Any
 
 from cilp import params
 from cilp.atomic import write_text
-from cilp.classifiers.random_size import seeds as random_size_seeds
+from cilp.classifiers import random_size
 from cilp.console import cli
 from cilp.evaluation.audit import conditions, mean_of_audits, scenes_of
 from cilp.report.audit import audit_markdown, draw_audit
@@ -22,10 +22,10 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
     titles = {name: title for name, (title, _) in conditions(settings).items()}
-    found = {"fixed_size": _read("fixed_size")}
-    seeds = random_size_seeds(settings)
+    found = {"one size a class": _read("fixed_size")}
+    seeds = random_size.seeds(settings)
     if seeds:
-        found["random_size"] = mean_of_audits([_read(f"random_size-{seed}") for seed in seeds])
+        found[random_size.title(settings)] = mean_of_audits([_read(f"random_size-{seed}") for seed in seeds])
     table = audit_markdown(found, titles, scenes_of(settings))
     write_text(Path("metrics/audit.md"), table)
     draw_audit(found, titles, Path("plots/audit.png"))

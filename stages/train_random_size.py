@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python stages/train_random_size.py --fusion late --downsampling maxpool --seed 51
 
-Reads ``data/random_size.pt`` and the params ``fusion.<fusion>`` and ``device``; the protocol is that of the study.
+Reads ``data/random_size.pt`` and the params ``fusion.<fusion>``, ``random_size.inputs``, ``embedder`` and ``device``; the
+protocol is that of the study.
 """
 
 import argparse
@@ -10,11 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
-from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
+from cilp.classifiers.fusion import FusionProtocol, network
+from cilp.classifiers.modality_dropout import ModalityDropout
+from cilp.classifiers.random_size import sizes
 from cilp.console import cli
-from cilp.models import fusion
+from cilp.models import fusion, normalised_fusion
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.training.checkpoint import save_checkpoint
+from cilp.training.classifier import train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.unfinished import UnfinishedRuns
@@ -31,20 +35,28 @@ def main() -> None:
     name, seed = f"{variant.fusion}-{variant.downsampling}", variant.seed
     settings = params.load()
     protocol = params.section(settings, f"fusion.{variant.fusion}", FusionProtocol)
-    arguments = network(variant.fusion, variant.downsampling, protocol)
+    if sizes(settings).inputs == "normalised":
+        model, build = "normalised_fusion", normalised_fusion.build
+        normalisation = {key: params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale")}
+        arguments = {"fusion": variant.fusion, "downsampling": variant.downsampling, **normalisation}
+    else:
+        model, build, arguments = "fusion", fusion.build, network(variant.fusion, variant.downsampling, protocol)
     device = prepare_device(params.lookup(settings, "device"))
     print(f"{name}, random size: seed {seed} on {describe(device)['device']}")
 
     data = packed.load(PACKED)
     train, valid = (load_split(data, split, device) for split in ("train", "val"))
+    if protocol.modality_dropout:
+        train = ModalityDropout.of(train, protocol.modality_dropout, seed)
     runs = UnfinishedRuns(Path(f"unfinished/train_random_size@{name}-{seed}"), device, [PACKED], arguments, protocol)
     config = {**arguments, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
     with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
-        done = train_fusion(
-            arguments, train, valid, protocol, seed, f"{name}, random size, seed {seed}", run.log_epoch, runs.of(seed)
-        )
+        done = train_classifier(
+            lambda: build(**arguments), train, valid, protocol, seed, f"{name}, random size, seed {seed}", run.log_epoch,
+            runs.of(seed), section=f"fusion.{variant.fusion}",
+        )  # fmt: skip
     path = Path(f"models/random_size/fusion/{name}/seed-{seed}.pt")
-    save_checkpoint(path, done.model, "fusion", arguments, asdict(protocol), seed)
+    save_checkpoint(path, done.model, model, arguments, asdict(protocol), seed)
     runs.clear()
 
 

@@ -89,7 +89,7 @@ def test_audits_of_several_seeds_are_averaged():
 
 
 def test_the_picture_and_the_table(tmp_path):
-    audits = {"fixed_size": audited(0.2), "random_size": audited(0.8)}
+    audits = {"one size a class": audited(0.2), "random sizes": audited(0.8)}
     titles = {"a": "as trained", "b": "size swapped"}
     for name in ("1", "2"):
         draw_audit(audits, titles, tmp_path / f"{name}.png")

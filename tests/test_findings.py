@@ -8,11 +8,13 @@ import pytest
 import yaml
 from clone import committed
 
+from cilp.classifiers import random_size
 from cilp.errors import UserError
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.findings import findings
 
 VARIANTS = {"fusion": ["rgb", "lidar", "add", "concat"], "downsampling": ["maxpool", "strided"]}
+TRAINED_ON = {"fixed_size": "one size", "random_size-51": "random sizes"}
 ACCURACY = {"rgb": 0.8, "lidar": 0.9, "add": 0.95, "concat": 0.97}
 
 
@@ -52,7 +54,7 @@ class Made(Figures):
         }  # fmt: skip
 
 
-def told(figures, trained_on=("fixed_size", "random_size-51")):
+def told(figures, trained_on=TRAINED_ON):
     return {finding.question: finding for finding in findings(figures, VARIANTS, trained_on)}
 
 
@@ -97,7 +99,7 @@ def test_the_words_follow_the_figures():
 
 
 def test_an_audit_that_was_switched_off_is_not_spoken_of():
-    assert "Does training on random sizes cure it?" not in told(Made(), ["fixed_size"])
+    assert "Does training on random sizes cure it?" not in told(Made(), {"fixed_size": "one size"})
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,8 @@ def test_every_claim_of_a_committed_document_follows_from_the_committed_figures(
 
 def test_the_committed_report_says_what_the_committed_figures_say():
     settings = yaml.safe_load(committed("params.yaml"))
-    audited = ["fixed_size", *(f"random_size-{seed}" for seed in settings["random_size"]["seeds"])]
+    audited = {"fixed_size": "one size a class"}
+    audited |= {f"random_size-{seed}": random_size.title(settings) for seed in random_size.seeds(settings)}
     report = committed("reports/study.md")
     found = list(findings(Committed(), settings["variants"], audited))
     assert [finding.question for finding in found if finding.markdown() not in report] == []

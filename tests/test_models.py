@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cilp.models import fusion
+from cilp.models import fusion, normalised_fusion
 from cilp.models.blocks import DOWNSAMPLINGS, Downsample, count_parameters
 from cilp.models.complexity import multiply_adds
 
@@ -80,3 +80,23 @@ def test_xyz_scale_is_the_unit_of_the_coordinates_alone():
     rgb, lidar = torch.rand(2, 4, 64, 64), 50 * torch.rand(2, 4, 64, 64)
     divided = torch.cat([lidar[:, :3] / 50, lidar[:, 3:]], dim=1)
     torch.testing.assert_close(scaled(rgb, lidar), plain(rgb, divided))
+
+
+@pytest.mark.parametrize("name", fusion.FUSIONS)
+def test_normalised_inputs_add_no_parameter_and_the_background_stays_empty(name):
+    """Away from objects every view looks the same, which is what windows save by."""
+    model = normalised_fusion.build(name, "strided", [0.0, 25.0, 0.0], 5.0)
+    assert count_parameters(model) == count_parameters(fusion.build(name, "strided", 50.0))
+    seen = []
+    model.fusion.forward = lambda rgb, lidar: seen.append((rgb, lidar))
+    rgb, lidar = torch.zeros(2, 4, 64, 64), torch.zeros(2, 4, 64, 64)
+    rgb[:, 3] = 1.0
+    rgb[:, :3, 30:40, 30:40] = torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1)
+    lidar[:, :3] = 50.0
+    lidar[:, :, 30:40, 30:40] = torch.tensor([5.0, 30.0, 0.0, 1.0]).view(1, 4, 1, 1)
+    model(rgb, lidar)
+    image, points = seen[0]
+    assert torch.equal(image[:, :, 0, 0], torch.tensor([[0.0, 0.0, 0.0, 1.0]] * 2))
+    assert torch.equal(points[:, :, 0, 0], torch.zeros(2, 4))
+    assert torch.allclose(points[:, :, 35, 35], torch.tensor([[1.0, 1.0, 0.0, 1.0]] * 2))
+    assert torch.allclose(image[:, :, 35, 35], torch.ones(2, 4))

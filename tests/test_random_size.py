@@ -18,7 +18,7 @@ def test_the_scenes_are_those_that_no_other_stage_sees():
 
 def test_packed_scenes_are_those_rendered_in_order_with_their_classes():
     chosen = simulation(SETTINGS)
-    packed = pack_scenes(RandomSizeParams(3, 2, 1).scenes(), lambda scene: render(chosen, scene))
+    packed = pack_scenes(RandomSizeParams(3, 2, "plain", 1).scenes(), lambda scene: render(chosen, scene))
     assert packed.scene.tolist() == [FIRST_SCENE + i for i in (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)]
     assert packed.label.tolist() == [0, 1] * 5
     assert packed.split.tolist() == [0] * 6 + [1] * 4
@@ -27,8 +27,8 @@ def test_packed_scenes_are_those_rendered_in_order_with_their_classes():
         assert torch.equal(packed.range[row], torch.from_numpy(ranges))
 
 
-def test_the_number_of_returns_tells_less_about_the_shape_than_in_the_study():
-    """The best threshold on the number of returns: good on fixed sizes, poor on random ones."""
+def test_the_number_of_returns_tells_nothing_of_the_shape():
+    """The best threshold on the number of returns: good on fixed sizes, hardly better than chance on random ones."""
 
     def best_threshold(chosen):
         packed = pack_scenes({"train": range(60)}, lambda scene: render(chosen, scene))
@@ -38,4 +38,4 @@ def test_the_number_of_returns_tells_less_about_the_shape_than_in_the_study():
 
     fixed = params.section(SETTINGS, "data.simulate", SimulateParams)
     assert best_threshold(fixed) > 0.85
-    assert best_threshold(simulation(SETTINGS)) < best_threshold(fixed) - 0.1
+    assert best_threshold(simulation(SETTINGS)) < 0.65

@@ -60,6 +60,7 @@ def test_the_defaults_are_legal():
         ("modality_dropout.fusion", ["middle"], "modality_dropout.fusion must be different names out of add"),
         ("modality_dropout.rate", 0.0, "modality_dropout.rate must be above 0 and at most 1; got 0.0."),
         ("random_size.seeds", [51, 51], "random_size.seeds must be a list of one or more different"),
+        ("random_size.inputs", "raw", "random_size.inputs is 'raw'; legal values: normalised, plain."),
         ("random_size.train", 10, "lidar.batch_size is 32, but there are 20 training samples of random_size"),
         ("random_size.simulate", {"edge": 1}, "random_size.simulate.edge is no known param"),
         ("data_efficiency.scenes", [801], "data_efficiency.scenes asks for 801 scenes, but 800 train; lower it"),

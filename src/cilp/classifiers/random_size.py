@@ -11,17 +11,22 @@ from cilp.training.seeds import check_seeds
 FIRST_SCENE = 2_000_000
 """Number of the first scene that is rendered: beyond any that another stage may see."""
 MOST_SCENES = 100_000
+INPUTS = ("normalised", "plain")
 
 
 @dataclass(frozen=True)
 class RandomSizeParams:
-    """How many scenes train and validate, and how long CILP is pretrained on them."""
+    """How many scenes train and validate, how fusions see them, and how long CILP is pretrained on them."""
 
     train: int
     valid: int
+    inputs: str
+    """``normalised``: fusions see their inputs as the embedders do. ``plain``: as in the study."""
     cilp_steps: int
 
     def __post_init__(self) -> None:
+        if self.inputs not in INPUTS:
+            raise ValueError(f"inputs is {self.inputs!r}; legal values: {', '.join(INPUTS)}.")
         for name, most in (("train", MOST_SCENES), ("valid", MOST_SCENES), ("cilp_steps", 10**7)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be a whole number from 1 to {most:,}; got {getattr(self, name)}.")
@@ -60,3 +65,8 @@ def seeds(settings: dict[str, Any]) -> list[int]:
         return [] if given == [] else check_seeds(given)
     except UserError as error:
         raise UserError(f"random_size.{error}") from None
+
+
+def title(settings: dict[str, Any]) -> str:
+    """What these models were trained on, in words."""
+    return f"random sizes, {sizes(settings).inputs} inputs"

@@ -10,12 +10,13 @@ from cilp.errors import UserError
 from cilp.evaluation.table import Prediction
 from cilp.models.fusion import Fusion
 from cilp.models.lidar import LidarClassifier
+from cilp.models.normalised_fusion import NormalisedFusion
 from cilp.models.rgb2lidar import RgbToLidar
 from cilp.training.checkpoint import load_checkpoint
 from cilp.training.device import EVALUATION_BATCH
 from cilp.training.inputs import Split
 
-SEES = {Fusion: slice(0, 2), RgbToLidar: slice(0, 1), LidarClassifier: slice(1, 2)}
+SEES = {Fusion: slice(0, 2), NormalisedFusion: slice(0, 2), RgbToLidar: slice(0, 1), LidarClassifier: slice(1, 2)}
 """Which of the two views, image and LiDAR, a classifier takes."""
 
 

@@ -15,9 +15,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 Audits = Mapping[str, Mapping[str, Any]]
-"""By what the classifiers were trained on: ``models`` (``accuracy``, ``cube_accuracy`` and ``sphere_accuracy`` by model
-and condition, means over the seeds), ``scenes`` (mean returns by condition), and how many ``seeds``."""
-TRAINED_ON = {"fixed_size": "one size a class", "random_size": "random sizes"}
+"""By what the classifiers were trained on, in words: ``models`` (``accuracy``, ``cube_accuracy`` and
+``sphere_accuracy`` by model and condition, means over the seeds), ``scenes`` (mean returns by condition), and how many
+``seeds``."""
 
 
 def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
@@ -37,7 +37,7 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
         axis.set_xticks(range(len(titles)), [textwrap.fill(text, 14) for text in titles.values()], fontsize=8)
         axis.set_yticks(range(len(models)), [title(model) for model in models], fontsize=9)
         axis.tick_params(length=0)
-        axis.set_title(f"trained on {TRAINED_ON[name]}", fontsize=11)
+        axis.set_title(f"trained on {name}", fontsize=11)
     figure.colorbar(picture, ax=axes, label="accuracy (chance: 0.5)", extend="min", aspect=30)
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
@@ -49,7 +49,7 @@ def audit_markdown(audits: Audits, titles: Mapping[str, str], scenes: int) -> st
     lines = ["# What the classifiers look at", ""]
     for name, audit in audits.items():
         lines += [
-            f"| trained on {TRAINED_ON[name]} | {' | '.join(titles.values())} |",
+            f"| trained on {name} | {' | '.join(titles.values())} |",
             f"| --- |{' --- |' * len(titles)}",
         ]
         for model, found in audit["models"].items():
@@ -57,7 +57,7 @@ def audit_markdown(audits: Audits, titles: Mapping[str, str], scenes: int) -> st
             lines.append(f"| {title(model)} | {' | '.join(cells)} |")
         cells = [f"{it['cube_returns']:.0f} / {it['sphere_returns']:.0f}" for it in map(audit["scenes"].get, titles)]
         lines += [f"| *LiDAR returns* | {' | '.join(cells)} |", ""]
-    seeds = " and ".join(f"{audit['seeds']} of those trained on {TRAINED_ON[name]}" for name, audit in audits.items())
+    seeds = " and ".join(f"{audit['seeds']} of those trained on {name}" for name, audit in audits.items())
     lines.append(
         f"- Accuracy on cubes / on spheres; {scenes:,} scenes rendered for each condition. Means over seeds: {seeds}."
     )

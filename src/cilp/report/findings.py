@@ -26,8 +26,10 @@ class Finding:
         return f"- **{self.question}** {self.answer}" + "".join(f" <!-- holds: {claim} -->" for claim in self.claims)
 
 
-def findings(figures: Figures, variants: Mapping[str, Sequence[str]], trained_on: Sequence[str]) -> Iterator[Finding]:
-    """All findings, of the declared ``fusion`` and ``downsampling`` in ``variants`` and the audits ``trained_on``."""
+def findings(
+    figures: Figures, variants: Mapping[str, Sequence[str]], trained_on: Mapping[str, str]
+) -> Iterator[Finding]:
+    """All findings, of the declared ``fusion`` and ``downsampling`` in ``variants`` and the audits, with what was ``trained_on``."""
     for way in variants["downsampling"]:
         yield from _against_single_sensors(figures, variants["fusion"], way)
         yield from _among_fusions(figures, variants["fusion"], way)
@@ -102,7 +104,7 @@ def _rgb2lidar(figures: Figures) -> Finding:
     )
 
 
-def _audit(figures: Figures, trained_on: Sequence[str]) -> Iterator[Finding]:
+def _audit(figures: Figures, trained_on: Mapping[str, str]) -> Iterator[Finding]:
     ranges: dict[str, dict[str, tuple[float, float]]] = {}
     for training in trained_on:
         models = figures[f"audit/{training}"]["models"]
@@ -136,7 +138,7 @@ def _audit(figures: Figures, trained_on: Sequence[str]) -> Iterator[Finding]:
         ]
         cured = means[0] > means[1]
         yield Finding(
-            "Does training on random sizes cure it?",
+            f"Does training on {trained_on[training]} cure it?",
             f"{'It helps' if cured else 'It does not help'}: with sizes swapped they then reach {low:.3f} to "
             f"{high:.3f}, {means[0]:.3f} on average instead of {means[1]:.3f}.",
         )
