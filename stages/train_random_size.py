@@ -2,8 +2,8 @@
 
     PYTHONPATH=src python stages/train_random_size.py --fusion late --downsampling maxpool --seed 51
 
-Reads ``data/random_size.pt`` and the params ``fusion.<fusion>``, ``random_size.inputs``, ``embedder`` and ``device``; the
-protocol is that of the study.
+Reads ``data/random_size.pt`` and the params ``fusion.<fusion>``, ``random_size.inputs``, ``embedder`` and ``device``;
+the protocol is that of the study.
 """
 
 import argparse
@@ -52,8 +52,8 @@ def main() -> None:
     config = {**arguments, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
     with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
         done = train_classifier(
-            lambda: build(**arguments), train, valid, protocol, seed, f"{name}, random size, seed {seed}", run.log_epoch,
-            runs.of(seed), section=f"fusion.{variant.fusion}",
+            lambda: build(**arguments), train, valid, protocol, seed, f"{name}, random size, seed {seed}",
+            run.log_epoch, runs.of(seed), section=f"fusion.{variant.fusion}",
         )  # fmt: skip
     path = Path(f"models/random_size/fusion/{name}/seed-{seed}.pt")
     save_checkpoint(path, done.model, model, arguments, asdict(protocol), seed)

@@ -29,7 +29,10 @@ class Finding:
 def findings(
     figures: Figures, variants: Mapping[str, Sequence[str]], trained_on: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """All findings, of the declared ``fusion`` and ``downsampling`` in ``variants`` and the audits, with what was ``trained_on``."""
+    """All findings.
+
+    ``variants`` holds the declared ``fusion`` and ``downsampling``, ``trained_on`` by audit what its models had seen.
+    """
     for way in variants["downsampling"]:
         yield from _against_single_sensors(figures, variants["fusion"], way)
         yield from _among_fusions(figures, variants["fusion"], way)
