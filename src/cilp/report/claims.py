@@ -37,7 +37,7 @@ class Figures:
     def comparison(self, first: str, second: str) -> dict[str, Any]:
         """``difference`` of ``first`` minus ``second``, from ``low`` to ``high``, and whether it is ``noise``."""
         for entry in self["significance"]["comparisons"]:
-            known = {"noise": entry["within_noise"], "p": entry["p_corrected"]}
+            known = {"noise": entry["within_noise"]}
             if (entry["second"], entry["first"]) == (first, second):
                 return {"difference": entry["difference"], "low": entry["low"], "high": entry["high"], **known}
             if (entry["first"], entry["second"]) == (first, second):
