@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+MAKE = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
 ENVIRONMENT = {
-    **os.environ,
+    **{name: value for name, value in os.environ.items() if name not in MAKE},
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "PYTHONPATH": "src",
     "NETRC": os.devnull,
@@ -19,7 +20,8 @@ ENVIRONMENT = {
     "GIT_CONFIG_SYSTEM": os.devnull,
     **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
 }
-"""This machine's environment, without what a user may have configured for git and W&B."""
+"""This machine's environment, without what a user may have configured for git and W&B, and without the traces of a
+`make test` that runs all this: the make of a test is a first one."""
 
 
 def clone(project, params):
