@@ -116,6 +116,12 @@ def test_claims_are_held_against_the_figures(claim, expected):
     assert holds(claim, Made()) is expected
 
 
+def test_braces_spell_out_a_claim_for_each_name_and_stand_for_the_same_name_twice():
+    assert claims_of("so it is <!-- holds: {a,b}-{x,y} > c-{x,y} --> and <!-- holds: a:b > 1 -->") == [
+        "a-x > c-x", "a-y > c-y", "b-x > c-x", "b-y > c-y", "a:b > 1",
+    ]  # fmt: skip
+
+
 def test_what_cannot_be_checked_is_an_error():
     with pytest.raises(ValueError, match="is no claim"):
         holds("late is nice", Made())

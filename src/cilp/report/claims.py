@@ -3,17 +3,23 @@
 - ``fusion/add-maxpool > fusion/late-maxpool``: the first is better, beyond noise (``metrics/significance.json``).
 - ``fusion/add-maxpool ~ fusion/late-maxpool``: the difference is within noise.
 - ``rgb2lidar:test_accuracy > 0.95``, or with ``<``: a figure of ``metrics/rgb2lidar.json``; further keys after colons.
+
+``fusion/{add,late}-maxpool ~ fusion/early-maxpool`` is two claims, one for each name in braces; where the same braces
+stand again in a claim, they are the same name.
 """
 
+import itertools
 import json
 import operator
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cilp.errors import UserError
 
 CLAIM = re.compile(r"<!-- holds: (.*?) -->")
+NAMES = re.compile(r"\{([^{}]*)\}")
 ORDERS = {">": operator.gt, "<": operator.lt}
 
 
@@ -46,8 +52,15 @@ class Figures:
 
 
 def claims_of(text: str) -> list[str]:
-    """Every claim in a text, in order."""
-    return CLAIM.findall(text)
+    """Every claim in a text, in order, spelled out."""
+    return [claim for written in CLAIM.findall(text) for claim in _spelled_out(written)]
+
+
+def _spelled_out(claim: str) -> Iterator[str]:
+    braces = list(dict.fromkeys(NAMES.findall(claim)))
+    for names in itertools.product(*(names.split(",") for names in braces)):
+        chosen = dict(zip(braces, names, strict=True))
+        yield NAMES.sub(lambda match, chosen=chosen: chosen[match[1]], claim)
 
 
 def holds(claim: str, figures: Figures) -> bool:
