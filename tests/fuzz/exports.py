@@ -35,6 +35,16 @@ def export_documents() -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]
     return {"samples": samples}, {"info": info}, media
 
 
+def write_export(root: Path) -> Path:
+    """A grouped export as it should be, written to ``root``."""
+    samples, metadata, media = export_documents()
+    media |= {"samples.json": json.dumps(samples).encode(), "metadata.json": json.dumps(metadata).encode()}
+    for name, data in media.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
 def deep(levels: int) -> Any:
     value: Any = []
     for _ in range(levels):
@@ -79,7 +89,7 @@ def mutate_json(document: Any, rng: Rng) -> bytes:
     return json.dumps(document).encode()
 
 
-def write_export(rng: Rng, root: Path, damage_media: bool) -> None:
+def write_mutated_export(rng: Rng, root: Path, damage_media: bool) -> None:
     samples, metadata, media = export_documents()
     documents = {"samples.json": samples, "metadata.json": metadata}
     hit = "metadata.json" if rng.random() < 0.25 else "samples.json"
@@ -99,7 +109,7 @@ def write_export(rng: Rng, root: Path, damage_media: bool) -> None:
 
 def judge_export(rng: Rng, place: Place) -> bool:
     root = place.inputs / "export"
-    write_export(rng, root, damage_media=False)
+    write_mutated_export(rng, root, damage_media=False)
     need_splits = bool(rng.random() < 0.5)
     found = read_export(root, need_splits)
     records = found.records
@@ -121,7 +131,7 @@ def judge_export(rng: Rng, place: Place) -> bool:
 
 def judge_hub(rng: Rng, place: Place) -> bool:
     root = place.inputs / "export"
-    write_export(rng, root, damage_media=True)
+    write_mutated_export(rng, root, damage_media=True)
     place.target.mkdir()
     pairs, report = hub.import_export(root, place.target, hub.HubParams("owner/name", "main"), "0" * 40)
     for pair in pairs:

@@ -19,6 +19,8 @@ from cilp.sensors import LIDAR_SIZE
 MADE_BY = "the export of a grouped FiftyOne dataset"
 MAX_JSON_BYTES = 64 * 2**20
 """Longest document that is parsed: two slices of 70,000 objects, or three of 43,000."""
+MAX_JSON_VALUES = 6_000_000
+"""Most values in it, 40 a slice and object; small ones take 120 bytes in memory where they take 8 in the document."""
 MOST_SCENE = 999_999_999
 LARGEST_ANGLE = float(np.float32(math.pi))
 _SHOWN = reprlib.Repr()
@@ -121,6 +123,8 @@ def _load(path: Path) -> dict[str, Any]:
             content = file.read(MAX_JSON_BYTES + 1)
         if len(content) > MAX_JSON_BYTES:
             raise ValueError(f"it is longer than {MAX_JSON_BYTES // 2**20} MiB")
+        if sum(map(content.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+            raise ValueError(f"it holds more than {MAX_JSON_VALUES:,} values")
         document = json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {path.parent} must be {MADE_BY}.") from None
