@@ -16,6 +16,11 @@ import torch
 from PIL import Image
 
 from cilp import app, packed
+from cilp.app.dataset import TEST_SET, build, load_subset
+from cilp.app.embeddings import PLOTS, add_embeddings, embed_all
+from cilp.app.media import draw_range_image, replace_media, set_scene
+from cilp.app.predictions import MISTAKES, add_predictions, field_name
+from cilp.app.server import listen
 from cilp.contrastive.frozen import load_frozen
 from cilp.errors import UserError
 from cilp.evaluation.table import Prediction, read_predictions, write_predictions
@@ -87,7 +92,7 @@ def untouched(project):
 def dataset(project, untouched, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        dataset = app.build(tmp_path_factory.mktemp("pictures"), 51, CPU)
+        dataset = build(tmp_path_factory.mktemp("pictures"), 51, CPU)
     yield dataset
     dataset.delete()
 
@@ -96,8 +101,8 @@ def dataset(project, untouched, tmp_path_factory):
 def bare(project, monkeypatch):
     """The dataset as it is loaded, with nothing added to it."""
     monkeypatch.chdir(project)
-    monkeypatch.setattr(app, "DATASET_NAME", "bare")
-    dataset = app.load_subset(app.SUBSET)
+    monkeypatch.setattr("cilp.app.dataset.DATASET_NAME", "bare")
+    dataset = load_subset(app.SUBSET)
     yield dataset
     dataset.delete()
 
@@ -144,7 +149,7 @@ def test_range_images_are_drawn_as_the_camera_sees_them_near_brighter_than_far(d
 
 def test_a_range_image_without_returns_is_drawn_black(tmp_path):
     np.save(tmp_path / "empty.npy", np.full((64, 64), MAX_RANGE, dtype=np.float32))
-    with Image.open(app.draw_range_image(tmp_path / "empty.npy", tmp_path / "picture")) as picture:
+    with Image.open(draw_range_image(tmp_path / "empty.npy", tmp_path / "picture")) as picture:
         assert not np.asarray(picture.convert("RGB")).any()
 
 
@@ -165,7 +170,7 @@ def test_scenes_show_the_exported_point_cloud_and_look_at_its_middle(dataset):
 
 def test_a_point_cloud_without_points_is_shown_empty(tmp_path):
     write_pcd(tmp_path / "empty.pcd", np.empty((0, 3)))
-    scene = connect().Scene.from_fo3d(str(app.set_scene(tmp_path / "empty.pcd", tmp_path / "scene")))
+    scene = connect().Scene.from_fo3d(str(set_scene(tmp_path / "empty.pcd", tmp_path / "scene")))
     assert [cloud.pcd_path for cloud in scene.children] == [str(tmp_path / "empty.pcd")]
 
 
@@ -201,24 +206,24 @@ def test_mistakes_are_counted_and_named_on_every_slice(dataset, name):
 def test_saved_views_hold_the_mistakes_and_the_test_set_whichever_slice_is_shown(dataset, name):
     dataset.group_slice = name
     try:
-        mistakes = dataset.load_saved_view(app.MISTAKES)
+        mistakes = dataset.load_saved_view(MISTAKES)
         assert set(by_object(mistakes, "wrong")) == set(WRONG)
         assert mistakes.values("wrong") == [2, 1, 1]
-        held_out = by_object(dataset.load_saved_view(app.TEST_SET), "id")
+        held_out = by_object(dataset.load_saved_view(TEST_SET), "id")
         assert {scene for scene, _ in held_out} == {5, 6} and len(held_out) == 4
     finally:
         dataset.group_slice = "rgb"
     assert {view["name"] for view in map(dataset.get_saved_view_info, dataset.list_saved_views())
-            if view["description"]} == {app.MISTAKES, app.TEST_SET}  # fmt: skip
+            if view["description"]} == {MISTAKES, TEST_SET}  # fmt: skip
 
 
 def test_embeddings_lie_where_their_own_objects_are(dataset, project):
     export, data = read_export(project / app.SUBSET), packed.load(project / app.PACKED)
     model = load_frozen(project / app.MODELS / "seed-51.pt", cilp.Cilp, CPU)
     keys = [(record.scene, record.label) for record in export.records]
-    assert dataset.list_brain_runs() == sorted(app.PLOTS)
+    assert dataset.list_brain_runs() == sorted(PLOTS)
     ids = {id_: key for key, (id_,) in by_object(dataset.select_group_slices("rgb"), "id").items()}
-    for name, embeddings in zip(app.PLOTS, app.embed_all(data, model), strict=True):
+    for name, embeddings in zip(PLOTS, embed_all(data, model), strict=True):
         results = dataset.load_brain_results(name)
         order = [keys.index(ids[id_]) for id_ in results.sample_ids]
         assert sorted(order) == list(range(len(keys)))
@@ -231,9 +236,9 @@ def test_embeddings_lie_where_their_own_objects_are(dataset, project):
 def test_embeddings_come_a_part_at_a_time_in_order(project, monkeypatch):
     data = packed.load(project / app.PACKED)
     model = load_frozen(project / app.MODELS / "seed-51.pt", cilp.Cilp, CPU)
-    at_once = app.embed_all(data, model)
-    monkeypatch.setattr(app, "EMBEDDED_AT_A_TIME", 4)
-    for whole, parts in zip(at_once, app.embed_all(data, model), strict=True):
+    at_once = embed_all(data, model)
+    monkeypatch.setattr("cilp.app.embeddings.EMBEDDED_AT_A_TIME", 4)
+    for whole, parts in zip(at_once, embed_all(data, model), strict=True):
         assert whole.shape == (len(data.scene), 200)
         np.testing.assert_allclose(parts, whole, atol=1e-4)
 
@@ -244,18 +249,18 @@ def test_embeddings_come_a_part_at_a_time_in_order(project, monkeypatch):
 def test_without_predictions_and_models_the_subset_opens_all_the_same(bare, project, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(app, "PREDICTIONS", tmp_path / "predictions.csv")
     monkeypatch.setattr(app, "MODELS", tmp_path)
-    dataset = app.build(tmp_path, 51, CPU)
+    dataset = build(tmp_path, 51, CPU)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("without predictions") and "dvc repro predict" in line]
     assert [line for line in lines if line.startswith("without embeddings")
             and "dvc repro pretrain_cilp" in line and "dvc pull" in line]  # fmt: skip
-    assert dataset.list_saved_views() == [app.TEST_SET] and not dataset.has_brain_runs
+    assert dataset.list_saved_views() == [TEST_SET] and not dataset.has_brain_runs
     assert dataset.group_media_types["lidar"] == "image"
 
 
 def test_a_missing_subset_is_refused_with_the_cure(tmp_path):
     with pytest.raises(UserError, match=r"subset is missing; .*dvc repro subset.*dvc pull"):
-        app.load_subset(tmp_path / "subset")
+        load_subset(tmp_path / "subset")
 
 
 def test_a_damaged_range_image_is_named(bare, tmp_path):
@@ -263,16 +268,16 @@ def test_a_damaged_range_image_is_named(bare, tmp_path):
     samples = bare.select_group_slices("lidar")
     samples.set_values("filepath", [str(tmp_path / "cube-0001.npy")] * len(samples))
     with pytest.raises(UserError, match=r"cube-0001\.npy cannot be read .*dvc repro --force subset"):
-        app.replace_media(bare, "lidar", app.draw_range_image, tmp_path)
+        replace_media(bare, "lidar", draw_range_image, tmp_path)
 
 
 def test_predictions_of_other_seeds_or_objects_are_refused(bare):
     rows = read_predictions(app.PREDICTIONS)
     with pytest.raises(UserError, match=r"no predictions of seed 53; .*dvc repro predict"):
-        app.add_predictions(bare, rows, 53)
+        add_predictions(bare, rows, 53)
     for split, scene in (("test", 99), ("test", 0)):
         with pytest.raises(UserError, match=r"not in the subset, .*dvc repro predict"):
-            app.add_predictions(bare, [*rows, Prediction("lidar", 51, split, scene, 0, 0.1)], 51)
+            add_predictions(bare, [*rows, Prediction("lidar", 51, split, scene, 0, 0.1)], 51)
     assert not bare.has_field("wrong") and not bare.has_field("lidar")
 
 
@@ -280,12 +285,12 @@ def test_embeddings_of_other_objects_are_refused(bare):
     data = packed.load(app.PACKED)
     data.scene[0] = 99
     with pytest.raises(UserError, match=r"other objects .*dvc repro pack"):
-        app.add_embeddings(bare, data, cilp.build(**EMBEDDER))
+        add_embeddings(bare, data, cilp.build(**EMBEDDER))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_models_become_fields(model):
-    assert app.field_name(model) == MODELS[model] and app.field_name(model).isidentifier()
+    assert field_name(model) == MODELS[model] and field_name(model).isidentifier()
 
 
 # --- serving
@@ -295,9 +300,9 @@ def test_a_port_in_use_is_refused_in_one_sentence():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port} cannot be served .*--port"):
-            app.listen("127.0.0.1", port)
+            listen("127.0.0.1", port)
     with pytest.raises(UserError, match="--port"):
-        app.listen("127.0.0.1", 70000)
+        listen("127.0.0.1", 70000)
 
 
 def test_the_app_answers_on_loopback_and_ctrl_c_ends_it_with_its_database(project, untouched, tmp_path):

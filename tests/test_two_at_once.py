@@ -138,7 +138,7 @@ def test_the_lock_is_of_one_command_and_is_gone_with_it(stage, tmp_path):
             pass
         with stage("stages/train.py", "--fusion", "add", "--downsampling", "maxpool"), stage("stages/other.py"):
             pass
-        with stage("src/cilp/app.py"), stage("src/cilp/app.py"):  # no stage
+        with stage("src/cilp/app/__main__.py"), stage("src/cilp/app/__main__.py"):  # no stage
             pass
         with stage("stages/train.py", "--fusion", "late", "--downsampling", "maxpool", RANK="1"):  # of torchrun
             pass
