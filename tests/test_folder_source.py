@@ -1,6 +1,5 @@
 """The folder source: whatever lies in the tree, good pairs arrive unchanged and all else is skipped with a reason."""
 
-import io
 import os
 import shutil
 import stat
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from fuzz.mutations import chunk, npy, png, ranges
 
 from cilp.errors import UserError
 from cilp.raw import archive
@@ -24,40 +23,17 @@ SCENES = 4
 PAIRS = [Pair(index, label) for index in range(SCENES) for label in CLASSES]
 
 
-def png(seed: int = 0, mode: str = "RGBA", size: tuple[int, int] = (64, 64)) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(file, "PNG")
-    return file.getvalue()
-
-
-def npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def ranges(seed: int = 0) -> np.ndarray:
-    image = np.full((64, 64), MAX_RANGE, dtype=np.float32)
-    image[20:40, 20:40] = np.random.default_rng(seed).uniform(18, 32, (20, 20))
-    return image
-
-
 def with_value(value: float) -> bytes:
     image = ranges()
     image[3, 5] = value
     return npy(image)
 
 
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def handmade_png(width: int = 64, height: int = 64, depth: int = 8, pixels: bytes = b"", interlace: int = 0) -> bytes:
     """A PNG in RGBA whose checksums are right whatever its header and pixel data say."""
     header = struct.pack(">IIBBBBB", width, height, depth, 6, 0, 0, interlace)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in chunks)
 
 
 def write(path: Path, data: bytes) -> None:
