@@ -68,6 +68,7 @@ def accuracy(content: dict, metrics: Path) -> str:
         theirs = {int(seed): value for seed, value in done.items()}
         with open(metrics / f"fusion/{name}.csv", newline="", encoding="utf-8") as file:
             found = {int(row["seed"]): float(row["test_accuracy"]) for row in csv.DictReader(file)}
+        found |= {int(seed): value for seed, value in content.get("our_test_accuracy", {}).get(name, {}).items()}
         ours = {seed: found[seed] for seed in theirs}
         verdict = judge(theirs, ours, higher_is_better=True)
         change = f"{verdict.change:+.4f}"
