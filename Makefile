@@ -81,7 +81,8 @@ verify: $(READY)  ## re-run committed stages in a throwaway clone and compare: m
 	@PYTHONPATH=src python -m cilp.verify $(STAGES)
 
 test: $(READY)  ## run the tests, two files at a time
-	python -m pytest --numprocesses 2 --dist loadfile
+	@# in the order that tests/conftest.py gives: xdist's own has a worker wait for the clone that the other one makes
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## check style and formatting
 	ruff check .
