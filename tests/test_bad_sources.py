@@ -210,7 +210,7 @@ def test_a_64_bit_offset_beyond_the_archive_is_damage(tmp_path):
 
 
 def test_a_list_of_members_that_would_fill_the_memory_is_not_read(zipped, tmp_path, monkeypatch):
-    """Every member costs memory, a file of its own or not: 46 bytes in the archive, 500 once they are read."""
+    """Every member costs memory, a file of its own or not: 50 bytes in the archive, 1,000 once they are read."""
     with zipfile.ZipFile(zipped, "a") as file:
         for number in range(2000):
             file.writestr(f"notes/{number}.txt", b"")

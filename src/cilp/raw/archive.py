@@ -26,7 +26,7 @@ Skip = Callable[[str, str], None]
 MAX_TOTAL_BYTES = 4 * 2**30
 """Most bytes that are inflated from a zip archive: 12 times the 0.33 GB of 20,000 range images, the full data set."""
 MAX_LIST_BYTES = 32 * 2**20
-"""Most bytes of the list of members at a zip archive's end, each of which costs ten times as much memory once it is
+"""Most bytes of the list of members at a zip archive's end, each of which costs twenty times as much memory once it is
 read. That of the full data set, 40,000 files, takes 4 MB."""
 MAX_DEPTH = 32
 """Most parts of a path, the name of the file among them: a name in an archive may have thousands."""
