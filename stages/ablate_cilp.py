@@ -11,15 +11,16 @@ from pathlib import Path
 
 from cilp import packed, params
 from cilp.atomic import write_json
+from cilp.classifiers.transfer import TransferProtocol, train_rgb2lidar
 from cilp.console import cli
-from cilp.contrastive.frozen import embed_split, load_frozen
+from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
-from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
+from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
 from cilp.models.embedder import EmbedderParams
 from cilp.models.lidar import LidarClassifier
-from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.classifier import TrainingParams
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds
@@ -41,8 +42,9 @@ def main() -> None:
     settings["cilp"]["steps"] = max(1, pairs // settings["cilp"]["batch_size"])
     protocol = params.section(settings, "cilp", CilpParams)
     embedder = params.section(settings, "embedder", EmbedderParams)
-    projector_protocol = params.section(settings, "projector", ProjectorParams)
-    classifier_protocol = params.section(settings, "rgb2lidar", TrainingParams)
+    transfer = TransferProtocol(
+        params.section(settings, "projector", ProjectorParams), params.section(settings, "rgb2lidar", TrainingParams)
+    )
     device = prepare_device(params.lookup(settings, "device"))
     print(f"CILP, recipe {name}: {protocol.steps} steps on {describe(device)['device']}")
 
@@ -55,17 +57,7 @@ def main() -> None:
 
     lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
     splits = [load_split(data, split, device) for split in ("train", "val")]
-    images = [embed_split(cilp.rgb, split) for split in splits]
-    targets = [embed_split(lidar.embedder, split).embedding for split in splits]
-    both = [(image.embedding, target) for image, target in zip(images, targets, strict=True)]
-    projector = train_projector(*both, projector_protocol, seed, f"projector, {name}")
-    classifier = train_classifier(
-        lambda: projected_head(projector.model, lidar.head),
-        *images,
-        classifier_protocol,
-        seed,
-        f"RGB-to-LiDAR, {name}",
-    )
+    classifier = train_rgb2lidar(cilp.rgb, lidar, transfer, *splits, seed, name)
     kept = {key: figures[key] for key in ("unscaled_loss", "twin_accuracy") if figures[key] is not None}
     kept |= {f"recall_at_{k}": figures[f"image_to_lidar_recall_at_{k}"] for k in (1, 5)}
     kept["rgb2lidar_accuracy"] = classifier.best.valid_accuracy

@@ -10,18 +10,17 @@ import argparse
 from pathlib import Path
 
 from cilp import packed, params
-from cilp.classifiers.fewer_scenes import ImageSplit, few, head_on, image_classifier, long_enough, protocol_of
+from cilp.classifiers.fewer_scenes import few, head_on, image_classifier, long_enough, protocol_of
 from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
 from cilp.console import cli
 from cilp.contrastive.frozen import load_frozen
-from cilp.contrastive.lidar_split import LidarSplit
 from cilp.contrastive.projection import ProjectorParams
 from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.cilp import Cilp
 from cilp.models.embedder import EmbedderParams, build
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
-from cilp.training.inputs import load_split
+from cilp.training.inputs import ImageSplit, LidarSplit, load_split
 from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
@@ -70,7 +69,7 @@ def main() -> None:
                 long_enough(transfer.projector, len(train), asked.least_steps),
                 long_enough(transfer.rgb2lidar, len(train), asked.least_steps),
             )
-            rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, through, train, valid, seed, label)
+            rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, through, train, valid, seed, label).model
             for model, with_cilp, trained, split in (
                 ("lidar", False, lidar, test_lidar),
                 ("rgb2lidar", False, image, test_image),

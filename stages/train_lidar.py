@@ -11,14 +11,13 @@ from pathlib import Path
 
 from cilp import packed, params, tracking
 from cilp.console import cli
-from cilp.contrastive.lidar_split import LidarSplit
 from cilp.models import lidar
 from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
-from cilp.training.inputs import load_split
+from cilp.training.inputs import LidarSplit, load_split
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
 from cilp.training.unfinished import UnfinishedRuns
 

@@ -58,7 +58,7 @@ def main() -> None:
         cilp = pretrain(pairs, valid, cilp_protocol, embedder, seed, label, run.log_step).model
     cilp.requires_grad_(False).eval()
     frozen = lidar.requires_grad_(False).eval()
-    rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, transfer, *splits, seed, f"random size, seed {seed}")
+    rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, transfer, *splits, seed, f"random size, seed {seed}").model
     for name, model in (("lidar", lidar), ("rgb2lidar", rgb2lidar)):
         path = Path(f"models/random_size/{name}/seed-{seed}.pt")
         save_checkpoint(path, model, name, embedder.arguments(), asdict(lidar_protocol), seed)

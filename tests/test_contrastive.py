@@ -7,7 +7,6 @@ from synthetic import make_packed
 from torch.nn.functional import log_softmax, normalize
 
 from cilp.contrastive.frozen import embed_split, load_frozen
-from cilp.contrastive.lidar_split import LidarSplit
 from cilp.contrastive.loss import contrastive_loss, unscaled_loss
 from cilp.contrastive.pairs import View, batches, load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
@@ -20,7 +19,7 @@ from cilp.models.embedder import EmbedderParams, shading
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import TrainingParams, logits_of, train_classifier
 from cilp.training.device import prepare_device
-from cilp.training.inputs import load_split
+from cilp.training.inputs import LidarSplit, load_split
 
 CPU = torch.device("cpu")
 EMBEDDER = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")

@@ -4,12 +4,13 @@ import pytest
 import torch
 from synthetic import make_packed
 
-from cilp.classifiers.fewer_scenes import DataEfficiencyParams, ImageSplit, few, head_on, image_classifier, long_enough
+from cilp.classifiers.fewer_scenes import DataEfficiencyParams, few, head_on, image_classifier, long_enough
 from cilp.errors import UserError
 from cilp.evaluation.data_efficiency import Reached, curves, read_reached, write_reached
 from cilp.models.embedder import build
 from cilp.report.data_efficiency import draw_efficiency, efficiency_markdown
 from cilp.training.classifier import TrainingParams
+from cilp.training.inputs import ImageSplit
 from cilp.training.loop import steps_of_a_pass
 
 CPU = torch.device("cpu")

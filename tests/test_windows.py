@@ -85,3 +85,25 @@ def test_a_ray_that_meets_something_in_every_view_is_seen_in_all_but_equal_ones(
     lidar = torch.rand(3, 4, 64, 64)
     lidar[:, 3] = 1
     assert torch.equal(windows.emptiness(lidar), lidar[0])
+
+
+def test_an_object_in_some_of_the_views_leaves_the_empty_view_empty():
+    ground = torch.rand(3, 16, 16)
+    lidar = torch.cat([ground, torch.zeros(1, 16, 16)]).repeat(5, 1, 1, 1)
+    for view in range(4):  # one ray meets something in all views but the last, others in one
+        lidar[view, :, 7, 7] = 1
+        lidar[view, :, view] = 1
+    assert torch.equal(windows.emptiness(lidar), lidar[4])
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_what_is_seen_in_either_memory_layout(layout):
+    """Four float32 channels that lie one after the other are compared in another way than the rest."""
+    empty = torch.rand(4, 64, 64)
+    x = empty.repeat(6, 1, 1, 1).to(memory_format=layout)
+    for view in range(1, 6):
+        x[view, view % 4, 10 * view, 3 * view + 1] += 1
+    down, across = windows._seen(x, empty)
+    expected = x.ne(empty).any(dim=1)
+    assert torch.equal(down, expected.any(dim=2)) and torch.equal(across, expected.any(dim=1))
+    assert down.sum(dim=1).tolist() == across.sum(dim=1).tolist() == [0, 1, 1, 1, 1, 1]

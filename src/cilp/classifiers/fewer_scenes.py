@@ -1,11 +1,11 @@
 """Training on fewer scenes: which ones, how long, and what pretrained embedders make of them."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cilp import params
 from cilp.contrastive.frozen import Embedded, embed_split
@@ -90,19 +90,6 @@ def long_enough(protocol: P, samples: int, least_steps: int) -> P:
     batch_size = min(protocol.batch_size, samples)
     epochs = math.ceil(least_steps / steps_of_a_pass(samples, batch_size))
     return replace(protocol, batch_size=batch_size, epochs=max(protocol.epochs, epochs))
-
-
-class ImageSplit(Split):
-    """A split of which a model sees the image alone."""
-
-    @classmethod
-    def of(cls, split: Split) -> "ImageSplit":
-        """The same samples."""
-        return cls(**{field.name: getattr(split, field.name) for field in fields(split)})
-
-    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
-        """RGBA (B, 4, 64, 64) in [0, 1]."""
-        return super().inputs(rows)[:1]
 
 
 def image_classifier(embedder: Embedder) -> nn.Sequential:

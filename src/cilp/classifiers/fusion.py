@@ -1,5 +1,6 @@
 """The fusion classifiers, trained on any data."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,20 +8,23 @@ from typing import Any
 from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.models import fusion
 from cilp.models.fusion import Fusion
-from cilp.training.classifier import Epoch, FusionParams, train_classifier
+from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import Split
 from cilp.training.loop import Trained
 from cilp.training.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
-class FusionProtocol(FusionParams):
-    """How one fusion network is trained, and how often without one of its sensors."""
+class FusionProtocol(TrainingParams):
+    """How one fusion network is trained: the unit in metres in which it sees XYZ, and how often it lacks a sensor."""
 
+    xyz_scale: float
     modality_dropout: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 < self.xyz_scale < math.inf:
+            raise ValueError(f"xyz_scale must be positive; got {self.xyz_scale}.")
         if not 0 <= self.modality_dropout <= 1:
             raise ValueError(f"modality_dropout must lie between 0 and 1; got {self.modality_dropout}.")
 

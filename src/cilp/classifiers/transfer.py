@@ -2,17 +2,16 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cilp.contrastive.frozen import embed_split
-from cilp.contrastive.lidar_split import LidarSplit
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
 from cilp.models import lidar
 from cilp.models.embedder import Embedder, EmbedderParams
 from cilp.models.lidar import LidarClassifier
 from cilp.models.rgb2lidar import RgbToLidar
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
-from cilp.training.inputs import Split
+from cilp.training.inputs import LidarSplit, Split
 from cilp.training.loop import Trained
 from cilp.training.unfinished import Unfinished
 
@@ -45,7 +44,7 @@ def train_lidar(
 def train_rgb2lidar(
     images: Embedder, classifier: LidarClassifier, protocol: TransferProtocol, train: Split, valid: Split, seed: int,
     label: str,
-) -> RgbToLidar:  # fmt: skip
+) -> Trained[RgbToLidar, Epoch]:  # fmt: skip
     """Images through a LiDAR classifier's head: pretrained embedder and head frozen, the projector trains between them.
 
     First by distance to the LiDAR classifier's embeddings of the same pairs, then on labels.
@@ -58,4 +57,4 @@ def train_rgb2lidar(
         lambda: projected_head(projector.model, classifier.head), *seen, protocol.rgb2lidar, seed,
         f"RGB-to-LiDAR, {label}", section="rgb2lidar",
     )  # fmt: skip
-    return RgbToLidar(copy.deepcopy(images), done.model)
+    return replace(done, model=RgbToLidar(copy.deepcopy(images), done.model))

@@ -18,6 +18,10 @@ DEPTH = {"maxpool": 1, "strided": 2}
 """Blocks that run in one window before their result is pasted. Strided convolutions are so cheap that pasting after
 each of them costs what the window saves; through two of them a window grows little."""
 
+VIEWS = 8
+"""Views among which the empty one is looked for. An object covers about a twentieth of a view, so that hardly a ray
+meets one in all of so many."""
+
 
 def darkness(rgb: Tensor) -> Tensor:
     """The image (4, H, W) in which nothing is seen, opaque black, for RGBA images (B, 4, H, W) in [0, 1]."""
@@ -29,10 +33,15 @@ def darkness(rgb: Tensor) -> Tensor:
 def emptiness(lidar: Tensor) -> Tensor:
     """The view (4, H, W) in which no ray meets anything, as XYZA views (B, 4, H, W) show it where their mask is 0.
 
-    A ray that meets something in every view gives no hint, and shows what it shows in one of them.
+    A ray that meets something in each of the first ``VIEWS`` gives no hint, and shows what it shows in one of them;
+    any other view would do too, but windows are as large as what differs from it.
     """
-    missed = lidar[:, 3].argmin(dim=0).expand(1, 4, *lidar.shape[2:])  # (1, 4, H, W), a sample for each ray
-    return lidar.gather(0, missed).squeeze(0)
+    views = lidar[:VIEWS]
+    while len(views) > 1:  # by halves: a few small operations instead of a reduction along the slowest axis
+        half = (len(views) + 1) // 2
+        first, second = views[:half], views[-half:]
+        views = torch.where(second[:, 3:] < first[:, 3:], second, first)
+    return views[0]
 
 
 def encode(blocks: nn.Sequential, x: Tensor, empty: Tensor) -> Tensor:
@@ -42,14 +51,29 @@ def encode(blocks: nn.Sequential, x: Tensor, empty: Tensor) -> Tensor:
     """
     if x.is_cuda:
         return blocks(x)
-    seen = x.detach().ne(empty).any(dim=1)
-    down, across = seen.any(dim=2), seen.any(dim=1)
+    down, across = _seen(x.detach(), empty)
     groups = len(x) // SAMPLES
     if groups < 2:
         return _encode(blocks, x, down, across, empty)
     order = torch.maximum(down.sum(dim=1), across.sum(dim=1)).argsort(stable=True)
     parts = [_encode(blocks, x[rows], down[rows], across[rows], empty) for rows in order.chunk(groups)]
     return torch.cat(parts)[order.argsort()]
+
+
+def _seen(x: Tensor, empty: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows (B, H) and columns (B, W) of views (B, C, H, W) hold anything but what ``empty`` (C, H, W) shows.
+
+    Four channels of a pixel, one after the other in memory, are compared as bits in pairs, several pixels are reduced
+    at once: 180 us instead of 780 for a batch of 32 on 2 cores. A zero of the other sign then counts as seen, which
+    widens a window and changes no result.
+    """
+    x, empty = x.permute(0, 2, 3, 1), empty.permute(1, 2, 0)
+    if x.is_contiguous() and (x.shape[3], x.element_size(), x.shape[2] % 8) == (4, 4, 0):
+        x, empty = x.view(torch.int64), empty.contiguous().view(torch.int64)
+        seen = x.ne(empty).view(torch.int16).squeeze(3)  # (B, H, W), two bytes a pixel
+        return seen.view(torch.int64).any(dim=2), seen.amax(dim=1).ne(0)
+    seen = x.ne(empty).any(dim=3)
+    return seen.any(dim=2), seen.any(dim=1)
 
 
 def _encode(blocks: nn.Sequential, x: Tensor, down: Tensor, across: Tensor, empty: Tensor) -> Tensor:

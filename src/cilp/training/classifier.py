@@ -35,18 +35,6 @@ class TrainingParams:
 
 
 @dataclass(frozen=True)
-class FusionParams(TrainingParams):
-    """How one fusion network is trained, and the unit in metres in which it sees XYZ."""
-
-    xyz_scale: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.xyz_scale < math.inf:
-            raise ValueError(f"xyz_scale must be positive; got {self.xyz_scale}.")
-
-
-@dataclass(frozen=True)
 class Epoch:
     """One epoch's figures: losses in nats, accuracy in [0, 1], learning rate at its end."""
 

@@ -3,7 +3,8 @@
 A split too large for that is streamed (``cilp.training.stream``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,6 +46,29 @@ class Split:
         return self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
 
 
+class _OneSensor(Split):
+    @classmethod
+    def of(cls, split: Split) -> Self:
+        """The same samples."""
+        return cls(**{field.name: getattr(split, field.name) for field in fields(split)})
+
+
+class ImageSplit(_OneSensor):
+    """A split of which a model sees the image alone."""
+
+    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
+        """RGBA (B, 4, 64, 64) in [0, 1]."""
+        return (image(self.rgb[rows]),)
+
+
+class LidarSplit(_OneSensor):
+    """A split of which a model sees the LiDAR alone."""
+
+    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
+        """XYZA (B, 4, 64, 64) in metres."""
+        return (xyza(self.range[rows], self._directions(rows)),)
+
+
 def load_split(packed: Packed, split: str, device: torch.device) -> Split:
     """Copy one split of the packed data to ``device``, or have it streamed."""
     rows = packed.rows(split)
@@ -61,7 +85,7 @@ def load_split(packed: Packed, split: str, device: torch.device) -> Split:
 
 def image(rgb: Tensor) -> Tensor:
     """(B, 64, 64, 4) uint8 -> (B, 4, 64, 64) float32 in [0, 1]."""
-    return (rgb.float() / 255.0).permute(0, 3, 1, 2)
+    return torch.div(rgb, 255.0).permute(0, 3, 1, 2)
 
 
 def xyza(ranges: Tensor, directions: Tensor) -> Tensor:
