@@ -13,6 +13,7 @@ export FIFTYONE_DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 # DVC reads params.yaml first, and stumbles over a broken one in words of its own
 CHECK_PARAMS := PYTHONPATH=src python stages/check_params.py
+EXPERIMENT := PYTHONPATH=src python -m cilp.experiment
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
 QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
 	-S cilp.steps=40 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
@@ -21,7 +22,7 @@ QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelle
 	$(foreach fusion,rgb lidar early late concat add hadamard,-S fusion.$(fusion).epochs=3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quick report plots app publish bench verify test lint format readme lock clean
+.PHONY: help setup repro exp quick report plots app publish bench verify test lint format readme lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -46,14 +47,16 @@ repro: $(READY)  ## run the whole study: dvc repro
 	@$(CHECK_PARAMS)
 	dvc repro
 
+exp: $(READY)  ## a variation, checked, then dvc exp run: make exp SET="seeds=[51] cilp.steps=500" [OPTIONS="--queue"]
+	@$(EXPERIMENT) $(foreach change,$(SET),-S '$(change)') $(OPTIONS)
+
 quick: export WANDB_MODE ?= disabled
 quick: export GIT_AUTHOR_NAME ?= cilp
 quick: export GIT_AUTHOR_EMAIL ?= cilp@localhost
 quick: export GIT_COMMITTER_NAME ?= cilp
 quick: export GIT_COMMITTER_EMAIL ?= cilp@localhost
 quick: $(READY)  ## the same pipeline on a small setting, as a throwaway experiment; prints its tables
-	@$(CHECK_PARAMS)
-	dvc exp run --temp --force --name quick $(QUICK)
+	@$(EXPERIMENT) --temp --force --name quick $(QUICK)
 	@head=$$(git rev-parse HEAD); results=refs/exps/$$(echo $$head | cut -c1-2)/$$(echo $$head | cut -c3-)/quick; \
 		git show $$results:metrics/fusion_comparison.md; echo; git show $$results:metrics/strided_ablation.md; echo; \
 		git show $$results:metrics/cilp_results.md; \

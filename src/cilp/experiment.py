@@ -1,0 +1,79 @@
+"""`dvc exp run`, after a check of what it would make of params.yaml: a wrong value costs a second and exit code 2.
+
+    PYTHONPATH=src python -m cilp.experiment -S cilp.steps=500 -S 'seeds=[51]' --name short
+
+All options are those of `dvc exp run`, and go on to it. By itself it would queue, copy and start first, and end with
+255 when a stage refused the value. Of a grid (--queue -S fusion.late.lr=2e-3,1e-3) every point is checked before any is
+queued.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from cilp import params
+from cilp.console import cli
+from cilp.errors import UserError
+from cilp.plain_yaml import UNREADABLE, read, shown
+from cilp.schema import check
+
+MOST = 1_000
+"""Points of a grid. More are a slip of the keyboard, such as ``range(1,1000000)``, and would all be queued."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="a param and its value, or several"
+    )
+    check_overrides(parser.parse_known_args()[0].set_param)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "dvc", "exp", "run", *sys.argv[1:]])
+
+
+def check_overrides(overrides: Sequence[str], path: Path = params.PARAMS_FILE) -> int:
+    """Hold ``path``, and what each combination of ``overrides`` (``"cilp.steps=500"``) makes of it, against the schema.
+
+    Returns the number of combinations. ``path`` itself is left as it is.
+
+    Raises:
+        UserError: what DVC cannot parse or put into the file, and what the study cannot run with.
+    """
+    check(read(path))
+    if not overrides:
+        return 1
+    # DVC's own, since the grammar and what it does to the file are DVC's; seconds to import, so only where needed
+    from dvc.exceptions import InvalidArgumentError
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    by_file = to_path_overrides(overrides)
+    for other in by_file.keys() - {str(params.PARAMS_FILE)}:
+        raise UserError(f"-S {shown(other)}: the study has one file of params, {params.PARAMS_FILE}; name none.")
+    text = path.read_bytes()
+    try:
+        points = get_hydra_sweeps(by_file)
+        if len(points) > MOST:
+            raise UserError(f"-S asks for {len(points):,} combinations; at most {MOST:,} are legal.")
+        for point in points:
+            with tempfile.TemporaryDirectory() as folder:
+                varied = Path(folder) / params.PARAMS_FILE.name
+                varied.write_bytes(text)
+                apply_overrides(varied, point[str(params.PARAMS_FILE)])
+                check(read(varied))
+    except (InvalidArgumentError, HydraException, OmegaConfBaseException, *UNREADABLE) as error:
+        said = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        given = shown(" ".join(overrides))
+        raise UserError(f"-S {given}: {said}; write KEY=VALUE with a key of {params.PARAMS_FILE}.") from None
+    return len(points)
+
+
+if __name__ == "__main__":
+    cli.run(main)
