@@ -2,25 +2,21 @@
 
 import os
 import shutil
-import stat
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fuzz.mutations import chunk, npy, png, ranges
+from raw_tree import PAIRS, SCENES, contents, write, write_tree, zipped
 
 from cilp.errors import UserError
 from cilp.raw import archive
-from cilp.raw.decode import Unusable, decode_angles, decode_range, decode_rgb
+from cilp.raw.decode import Unusable, decode_range, decode_rgb
 from cilp.raw.folder import FolderParams, import_tree
-from cilp.raw.layout import CLASSES, Pair, class_folder, lidar_path, rgb_path, write_calibration, write_manifest
+from cilp.raw.layout import CLASSES, Pair, class_folder, write_manifest
 from cilp.sensors import MAX_RANGE, lidar_angles
-
-SCENES = 4
-PAIRS = [Pair(index, label) for index in range(SCENES) for label in CLASSES]
 
 
 def with_value(value: float) -> bytes:
@@ -34,34 +30,6 @@ def handmade_png(width: int = 64, height: int = 64, depth: int = 8, pixels: byte
     header = struct.pack(">IIBBBBB", width, height, depth, 6, 0, 0, interlace)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in chunks)
-
-
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def write_tree(root: Path) -> Path:
-    for seed, pair in enumerate(PAIRS):
-        write(rgb_path(root, pair), png(seed))
-        write(lidar_path(root, pair), npy(ranges(seed)))
-    for label in CLASSES:
-        write_calibration(root, label, lidar_angles(), lidar_angles())
-    return root
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """Path and bytes of every file but the report."""
-    files = (path for path in root.rglob("*") if path.is_file() and path.name != "skipped.csv")
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
-
-
-def zipped(tree: Path) -> Path:
-    path = tree.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for member in sorted(tree.rglob("*")):
-            file.write(member, member.relative_to(tree))
-    return path
 
 
 @pytest.fixture
@@ -364,159 +332,3 @@ def test_source_that_is_missing_or_overlaps_its_copy_is_refused(tree, root):
     for target in (tree, tree / "raw", tree.parent):
         with pytest.raises(UserError, match="overlap"):
             import_tree(tree, target, SCENES)
-
-
-def test_file_that_is_no_zip_is_refused(tmp_path, root, tree):
-    whole = zipped(tree).read_bytes()
-    for data in (b"", b"PK\x03\x04 nothing", png(), whole[: len(whole) // 2]):
-        (tmp_path / "some.zip").write_bytes(data)
-        with pytest.raises(UserError, match=r"data\.folder\.path: .* is no zip archive, or a damaged one"):
-            import_tree(tmp_path / "some.zip", root, SCENES)
-
-
-def test_hostile_members_are_left_out_and_write_nothing_anywhere(tree, root, tmp_path):
-    path = zipped(tree)
-    unsafe = [
-        "../../evil.png",
-        "/tmp/evil.png",
-        "C:/evil.png",
-        "c:\\evil.png",
-        "cubes\\..\\..\\evil.png",
-        "//h/evil.png",
-    ]
-    with zipfile.ZipFile(path, "a") as file:
-        for name in unsafe:
-            file.writestr(name, png())
-        link = zipfile.ZipInfo("cubes/rgb/0099.png")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        file.writestr(link, "/etc/passwd")
-        file.writestr("cubes/lidar/0099.npy", npy(ranges()))
-        file.writestr("spheres/rgb/0099.png", bytes(50 * 2**20), zipfile.ZIP_DEFLATED)
-        file.writestr("spheres/lidar/0099.npy", npy(ranges()))
-        file.writestr("cubes/rgb/0098.png", png(), zipfile.ZIP_BZIP2)
-        file.writestr("cubes\\lidar\\0098.npy", npy(ranges()))  # a Windows separator alone is harmless
-    before = set(tmp_path.rglob("*"))
-    pairs, report = import_tree(path, root, SCENES)
-    assert pairs == PAIRS
-    assert {new for new in set(tmp_path.rglob("*")) - before if not new.is_relative_to(root)} == set()
-    assert contents(root) == contents(tree)
-    assert sorted(report.rows) == sorted(
-        [(name, "unsafe path in the archive") for name in unsafe]
-        + [
-            ("cubes/rgb/0099.png", "symbolic link"),
-            ("cubes/lidar/0099.npy", "range image without an image"),
-            ("spheres/rgb/0099.png", "file of more than 1 MiB"),
-            ("spheres/lidar/0099.npy", "range image whose image is unusable"),
-            ("cubes/rgb/0098.png", "compressed by another method than deflate"),
-            ("cubes/lidar/0098.npy", "range image whose image is unusable"),
-        ]
-    )
-
-
-def test_archive_that_inflates_beyond_the_bound_is_refused(tree, root, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_TOTAL_BYTES", 100_000)
-    with pytest.raises(UserError, match="more than the"):
-        import_tree(zipped(tree), root, SCENES)
-
-
-def test_encrypted_archive_is_refused(tree, root):
-    path = zipped(tree)
-    data = bytearray(path.read_bytes())
-    entry = data.index(b"PK\x01\x02")
-    while entry >= 0:  # the "encrypted" flag of every member in the central directory
-        data[entry + 8] |= 1
-        entry = data.find(b"PK\x01\x02", entry + 1)
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="is encrypted"):
-        import_tree(path, root, SCENES)
-
-
-def test_member_with_a_wrong_checksum_costs_its_own_pair_alone(tree, root):
-    path = tree.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w") as file:
-        for name, data in contents(tree).items():
-            file.writestr(name, data)
-    data = bytearray(path.read_bytes())
-    data[data.index((tree / "cubes/lidar/0001.npy").read_bytes()) + 300] ^= 1
-    path.write_bytes(data)
-    pairs, report = import_tree(path, root, SCENES - 1)
-    assert set(PAIRS) - set(pairs) == {Pair(1, "cube")}
-    assert ("cubes/lidar/0001.npy", "damaged in the archive") in report.rows
-
-
-def mutations(data: bytes, count: int) -> list[bytes]:
-    """Seeded variants of ``data``: bytes replaced (often near the start), removed, inserted, the end cut off."""
-    rng = np.random.default_rng(len(data))
-    variants = []
-    for _ in range(count):
-        variant = bytearray(data)
-        for _ in range(rng.integers(1, 4)):
-            at = int(rng.integers(min(len(variant), 150) if rng.random() < 0.7 else len(variant)))
-            kind = rng.integers(4)
-            if kind < 2:
-                variant[at] = rng.integers(256)
-            elif kind == 2:
-                del variant[at : at + int(rng.integers(1, 20))]
-            else:
-                variant[at:at] = rng.bytes(int(rng.integers(1, 20)))
-        variants.append(bytes(variant[: rng.integers(len(variant))] if rng.random() < 0.1 else variant))
-    return variants
-
-
-def with_checksums(data: bytes) -> bytes:
-    """A mutated PNG with the checksums of its chunks put right, so that the damage reaches the decoder."""
-    out, start = bytearray(data), 8
-    while start + 12 <= len(out):
-        end = start + 12 + struct.unpack_from(">I", out, start)[0]
-        if end > len(out):
-            break
-        out[end - 4 : end] = struct.pack(">I", zlib.crc32(out[start + 4 : end - 4]))
-        start = end
-    return bytes(out)
-
-
-PICTURE = png(1)
-MUTATED = {
-    "png": (decode_rgb, (64, 64, 4), np.uint8, mutations(PICTURE, 400)),
-    "png with right checksums": (
-        decode_rgb,
-        (64, 64, 4),
-        np.uint8,
-        [with_checksums(data) for data in mutations(PICTURE, 400)],
-    ),
-    "range image": (decode_range, (64, 64), np.float32, mutations(npy(ranges(1)), 800)),
-    "angles": (decode_angles, (64,), np.float32, mutations(npy(lidar_angles()), 400)),
-}
-
-
-@pytest.mark.parametrize(("decode", "shape", "dtype", "files"), MUTATED.values(), ids=MUTATED.keys())
-def test_mutated_file_is_valid_or_refused_with_a_reason(decode, shape, dtype, files):
-    refused = 0
-    for data in files:
-        try:
-            array = decode(data)
-        except Unusable as error:
-            assert 0 < len(str(error)) < 150
-            refused += 1
-        else:
-            assert array.shape == shape
-            assert array.dtype == dtype
-    assert refused > len(files) // 4
-
-
-def test_mutated_archive_is_imported_or_refused_with_a_sentence(tree, tmp_path):
-    data = zipped(tree).read_bytes()
-    directory = data.index(b"PK\x01\x02")
-    rng = np.random.default_rng(0)
-    for trial in range(40):
-        variant = bytearray(data)
-        for at in (*rng.integers(directory, len(data), 2), rng.integers(len(data))):
-            variant[at] = rng.integers(256)
-        path = tmp_path / f"{trial}.zip"
-        path.write_bytes(variant)
-        try:
-            pairs, _ = import_tree(path, tmp_path / f"root{trial}", 0)
-        except UserError:
-            continue
-        for pair in pairs:
-            decode_rgb(rgb_path(tmp_path / f"root{trial}", pair).read_bytes())
