@@ -3,21 +3,24 @@
     PYTHONPATH=src python stages/data_efficiency_cilp.py
 
 With CILP, the LiDAR classifier is a head on its frozen LiDAR embeddings; without, the RGB-to-LiDAR classifier is an
-image classifier of the same size. Writes ``metrics/data_efficiency/cilp.csv``, accuracies on the test set.
+image classifier of the same size. On all scenes, the LiDAR classifier from scratch is that of ``train_lidar``. Writes
+``metrics/data_efficiency/cilp.csv``, accuracies on the test set.
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 from cilp import packed, params
-from cilp.classifiers.fewer_scenes import few, head_on, image_classifier, long_enough, protocol_of
-from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
+from cilp.classifiers.fewer_scenes import few, head_on, image_classifier, load_rows, long_enough, protocol_of
+from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
 from cilp.console import cli
-from cilp.contrastive.frozen import load_frozen
+from cilp.contrastive.frozen import Embedded, embed_split, load_frozen
 from cilp.contrastive.projection import ProjectorParams
 from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.cilp import Cilp
 from cilp.models.embedder import EmbedderParams, build
+from cilp.models.lidar import LidarClassifier
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import ImageSplit, LidarSplit, load_split
@@ -40,8 +43,17 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     print(f"LiDAR and RGB-to-LiDAR on fewer scenes: {len(seeds)} seeds on {describe(device)['device']}")
     data = packed.load(PACKED)
-    test = load_split(data, "test", device)
-    test_lidar, test_image = LidarSplit.of(test), ImageSplit.of(test)
+    whole = {split: load_split(data, split, device) for split in packed.SPLITS}
+    test_lidar, test_image = LidarSplit.of(whole["test"]), ImageSplit.of(whole["test"])
+
+    @functools.cache
+    def embedded(seed: int) -> tuple[dict[str, Embedded], dict[str, Embedded]]:
+        """Images and LiDAR views of every split, once, however many numbers of scenes are drawn from it."""
+        cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
+        return tuple(
+            {split: embed_split(embedder, pairs) for split, pairs in whole.items()}
+            for embedder in (cilp.rgb, cilp.lidar)
+        )
 
     reached, folders = [], []
     for count in asked.scenes:
@@ -51,33 +63,39 @@ def main() -> None:
         )
         folders += [lidar_runs, image_runs]
         for seed in seeds:
-            train, valid = few(data, count, seed, device)
+            rows = few(data, count, seed)
+            train, valid = (load_rows(data, split, rows[split], device) for split in rows)
             label = f"{count} scenes, seed {seed}"
             long = long_enough(protocol, len(train), asked.least_steps)
-            lidar = train_lidar(
-                embedder, long, train, valid, seed, f"LiDAR, {label}", unfinished=lidar_runs.of(seed)
-            ).model
+            if long == protocol and len(train) == len(whole["train"]):  # the same bits as train_lidar's
+                lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
+            else:
+                lidar = train_lidar(
+                    embedder, long, train, valid, seed, f"LiDAR, {label}", unfinished=lidar_runs.of(seed)
+                ).model
             image = train_classifier(
                 lambda: image_classifier(build("rgb", **embedder.arguments())), ImageSplit.of(train),
                 ImageSplit.of(valid), long, seed, f"image, {label}", unfinished=image_runs.of(seed), section="lidar",
             ).model  # fmt: skip
-            cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
+            images, views = ([seen[split].select(rows[split]) for split in rows] for seen in embedded(seed))
             on_cilp = long_enough(head, len(train), asked.least_steps)
-            pretrained = head_on([cilp.lidar], on_cilp, train, valid, test, seed, f"head, LiDAR, {label}")
-            frozen = lidar.requires_grad_(False).eval()
+            head_alone = head_on(*views, on_cilp, seed, f"head, LiDAR, {label}").model
             through = TransferProtocol(
                 long_enough(transfer.projector, len(train), asked.least_steps),
                 long_enough(transfer.rgb2lidar, len(train), asked.least_steps),
             )
-            rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, through, train, valid, seed, label).model
+            frozen = lidar.requires_grad_(False).eval()
+            wanted = [embed_split(frozen.embedder, split).embedding for split in (train, valid)]
+            bridge = train_bridge(images, wanted, frozen, through, seed, label).model
+            test_images, test_views = (seen["test"] for seen in embedded(seed))
             for model, with_cilp, trained, split in (
                 ("lidar", False, lidar, test_lidar),
                 ("rgb2lidar", False, image, test_image),
-                ("rgb2lidar", True, rgb2lidar, test_image),
+                ("rgb2lidar", True, bridge, test_images),
+                ("lidar", True, head_alone, test_views),
             ):
-                accuracy = score(logits_of(trained, split), test.label)[1]
+                accuracy = score(logits_of(trained, split), split.label)[1]
                 reached.append(Reached(model, with_cilp, count, seed, accuracy))
-            reached.append(Reached("lidar", True, count, seed, pretrained))
     write_reached(Path("metrics/data_efficiency/cilp.csv"), reached)
     for runs in folders:
         runs.clear()

@@ -6,13 +6,14 @@ Writes ``metrics/data_efficiency/fusion.csv``, accuracies on the test set.
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 from cilp import packed, params
-from cilp.classifiers.fewer_scenes import few, head_on, long_enough, protocol_of
+from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of, side_by_side
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
-from cilp.contrastive.frozen import load_frozen
+from cilp.contrastive.frozen import Embedded, load_frozen
 from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.cilp import Cilp
 from cilp.training.classifier import logits_of, score
@@ -34,7 +35,14 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     print(f"{asked.fusion} on fewer scenes: {len(seeds)} seeds on {describe(device)['device']}")
     data = packed.load(PACKED)
-    test = load_split(data, "test", device)
+    whole = {split: load_split(data, split, device) for split in packed.SPLITS}
+    test = whole["test"]
+
+    @functools.cache
+    def embedded(seed: int) -> dict[str, Embedded]:
+        """Every split, once, however many numbers of scenes are drawn from it."""
+        cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
+        return {split: side_by_side([cilp.rgb, cilp.lidar], pairs) for split, pairs in whole.items()}
 
     reached, folders = [], []
     for count in asked.scenes:
@@ -42,14 +50,16 @@ def main() -> None:
         runs = UnfinishedRuns(folder, device, [PACKED], arguments, protocol, asked.least_steps)
         folders.append(runs)
         for seed in seeds:
-            train, valid = few(data, count, seed, device)
+            rows = few(data, count, seed)
+            train, valid = (load_rows(data, split, rows[split], device) for split in rows)
             label = f"{asked.fusion}, {count} scenes, seed {seed}"
             long = long_enough(protocol, len(train), asked.least_steps)
             done = train_fusion(arguments, train, valid, long, seed, label, unfinished=runs.of(seed))
             accuracy = score(logits_of(done.model, test), test.label)[1]
-            cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
+            seen = embedded(seed)
             long = long_enough(head, len(train), asked.least_steps)
-            pretrained = head_on([cilp.rgb, cilp.lidar], long, train, valid, test, seed, f"head of {label}")
+            on_cilp = head_on(*(seen[split].select(rows[split]) for split in rows), long, seed, f"head of {label}")
+            pretrained = score(logits_of(on_cilp.model, seen["test"]), test.label)[1]
             reached.append(Reached("fusion", False, count, seed, accuracy))
             reached.append(Reached("fusion", True, count, seed, pretrained))
     write_reached(Path("metrics/data_efficiency/fusion.csv"), reached)

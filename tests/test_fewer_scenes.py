@@ -4,13 +4,21 @@ import pytest
 import torch
 from synthetic import make_packed
 
-from cilp.classifiers.fewer_scenes import DataEfficiencyParams, few, head_on, image_classifier, long_enough
+from cilp.classifiers.fewer_scenes import (
+    DataEfficiencyParams,
+    few,
+    head_on,
+    image_classifier,
+    load_rows,
+    long_enough,
+    side_by_side,
+)
 from cilp.errors import UserError
 from cilp.evaluation.data_efficiency import Reached, curves, read_reached, write_reached
 from cilp.models.embedder import build
 from cilp.report.data_efficiency import draw_efficiency, efficiency_markdown
-from cilp.training.classifier import TrainingParams
-from cilp.training.inputs import ImageSplit
+from cilp.training.classifier import TrainingParams, logits_of, score
+from cilp.training.inputs import ImageSplit, load_split
 from cilp.training.loop import steps_of_a_pass
 
 CPU = torch.device("cpu")
@@ -19,24 +27,29 @@ EMBEDDER = {"rgb": "shading", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0, 
 PROTOCOL = TrainingParams(epochs=2, batch_size=8, lr=1e-3, lr_min=1e-6)
 
 
+def drawn(data, count, seed):
+    """Training and validation pairs of so many scenes."""
+    return [load_rows(data, split, rows, CPU) for split, rows in few(data, count, seed).items()]
+
+
 def test_more_scenes_hold_the_fewer_ones_and_a_cube_and_a_sphere_of_each():
     data = make_packed()
     there = len(torch.unique(data.scene[data.rows("train")]))
-    smaller, larger = (few(data, count, 7, CPU)[0] for count in (3, there - 1))
+    smaller, larger = (drawn(data, count, 7)[0] for count in (3, there - 1))
     assert set(smaller.scene.tolist()) < set(larger.scene.tolist())
     assert len(smaller) == 6 and smaller.label.sum() == 3
-    other = few(data, 3, 8, CPU)[0]
+    other = drawn(data, 3, 8)[0]
     assert set(other.scene.tolist()) != set(smaller.scene.tolist())
 
 
 def test_all_scenes_are_the_whole_split_and_more_are_refused():
     data = make_packed()
     there = len(torch.unique(data.scene[data.rows("train")]))
-    train, valid = few(data, there, 0, CPU)
+    train, valid = drawn(data, there, 0)
     assert torch.equal(train.range, data.range[data.rows("train")])
     assert torch.equal(valid.rgb, data.rgb[data.rows("val")])
     with pytest.raises(UserError, match=f"asks for {there + 1} scenes, but {there} train"):
-        few(data, there + 1, 0, CPU)
+        few(data, there + 1, 0)
 
 
 @pytest.mark.parametrize(("samples", "least"), [(6, 50), (6, 3), (100, 10), (33, 7)])
@@ -47,20 +60,33 @@ def test_a_short_training_is_made_as_long_as_asked(samples, least):
     assert long.epochs == PROTOCOL.epochs or (long.epochs - 1) * steps_of_a_pass(samples, long.batch_size) < least
 
 
-def test_a_head_on_both_embeddings_learns_and_leaves_the_embedders_as_they_are():
-    data = make_packed()
-    train, valid = few(data, 8, 0, CPU)
+def frozen_embedders():
     torch.manual_seed(0)
-    embedders = [build(modality, **EMBEDDER).requires_grad_(False).eval() for modality in ("rgb", "lidar")]
+    return [build(modality, **EMBEDDER).requires_grad_(False).eval() for modality in ("rgb", "lidar")]
+
+
+def test_a_head_on_both_embeddings_learns_and_leaves_the_embedders_as_they_are():
+    embedders = frozen_embedders()
     before = [parameter.clone() for embedder in embedders for parameter in embedder.parameters()]
+    train, valid = (side_by_side(embedders, split) for split in drawn(make_packed(), 8, 0))
     long = replace(PROTOCOL, epochs=150, lr=1e-2)
-    assert head_on(embedders, long, train, valid, train, 0, "test") == 1.0
+    done = head_on(train, valid, long, 0, "test")
+    assert score(logits_of(done.model, train), train.label)[1] == 1.0
     after = [parameter for embedder in embedders for parameter in embedder.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_rows_of_what_was_embedded_once_are_what_they_would_be_alone():
+    data, embedders = make_packed(), frozen_embedders()
+    rows = few(data, 3, 7)["train"]
+    whole = side_by_side(embedders, load_split(data, "train", CPU)).select(rows)
+    alone = side_by_side(embedders, load_rows(data, "train", rows, CPU))
+    torch.testing.assert_close(whole.embedding, alone.embedding)
+    assert torch.equal(whole.label, alone.label)
+
+
 def test_the_image_classifier_sees_images_alone():
-    train, _ = few(make_packed(), 3, 0, CPU)
+    train, _ = drawn(make_packed(), 3, 0)
     inputs = ImageSplit.of(train).inputs(torch.arange(4))
     assert len(inputs) == 1 and inputs[0].shape == (4, 4, 64, 64)
     assert image_classifier(build("rgb", **EMBEDDER))(*inputs).shape == (4,)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cilp import params
 from cilp.contrastive.frozen import Embedded, embed_split
@@ -14,9 +14,9 @@ from cilp.models.blocks import classifier_head
 from cilp.models.embedder import EMBEDDING, Embedder
 from cilp.packed import Packed
 from cilp.sensors import ray_directions
-from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import Split
-from cilp.training.loop import steps_of_a_pass
+from cilp.training.loop import Trained, steps_of_a_pass
 
 P = TypeVar("P", bound=TrainingParams)
 
@@ -47,32 +47,35 @@ def protocol_of(settings: dict[str, Any]) -> tuple[DataEfficiencyParams, Trainin
     return asked, params.section(settings, "data_efficiency.head", TrainingParams)
 
 
-def few(data: Packed, count: int, seed: int, device: torch.device) -> tuple[Split, Split]:
-    """``count`` training scenes, drawn by ``seed`` alone so that more scenes hold the fewer ones, and their validation.
+def few(data: Packed, count: int, seed: int) -> dict[str, Tensor]:
+    """Rows of ``count`` training scenes, drawn by ``seed`` alone so that more scenes hold the fewer ones, and of
+    validation scenes: ``train`` and ``val``, each (N,) int64, counted within the split.
 
     As large a share of the validation scenes is drawn: who has few labels has few to validate with.
 
     Raises:
         UserError: there are not as many.
     """
-    share = count / len(torch.unique(data.scene[data.rows("train")]))
-    if share > 1:
+    scenes = {split: data.scene[data.rows(split)] for split in ("train", "val")}
+    there = {split: len(torch.unique(scene)) for split, scene in scenes.items()}
+    if count > there["train"]:
         raise UserError(
-            f"data_efficiency.scenes asks for {count} scenes, but {round(count / share)} train; lower it or raise "
+            f"data_efficiency.scenes asks for {count} scenes, but {there['train']} train; lower it or raise "
             "data.subset."
         )
-    there = len(torch.unique(data.scene[data.rows("val")]))
-    return tuple(
-        _drawn(data, split, number, seed, device)
-        for split, number in (("train", count), ("val", max(1, round(share * there))))
-    )
+    counts = {"train": count, "val": max(1, round(count / there["train"] * there["val"]))}
+    return {split: _drawn(scene, counts[split], seed) for split, scene in scenes.items()}
 
 
-def _drawn(data: Packed, split: str, count: int, seed: int, device: torch.device) -> Split:
-    rows = torch.arange(len(data.scene))[data.rows(split)]
-    scenes = torch.unique(data.scene[rows])
+def _drawn(scene: Tensor, count: int, seed: int) -> Tensor:
+    scenes = torch.unique(scene)
     chosen = scenes[torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed))[:count]]
-    rows = rows[torch.isin(data.scene[rows], chosen)]
+    return torch.isin(scene, chosen).nonzero().squeeze(1)
+
+
+def load_rows(data: Packed, split: str, rows: Tensor, device: torch.device) -> Split:
+    """Copy some rows of one split of the packed data to ``device``."""
+    rows = torch.arange(len(data.scene))[data.rows(split)][rows]
     directions = [ray_directions(a.numpy(), z.numpy()) for a, z in zip(data.azimuth, data.zenith, strict=True)]
     tensors = {
         "rgb": data.rgb[rows],
@@ -97,16 +100,16 @@ def image_classifier(embedder: Embedder) -> nn.Sequential:
     return nn.Sequential(embedder, *classifier_head(EMBEDDING), nn.Flatten(0))
 
 
+def side_by_side(embedders: list[Embedder], split: Split) -> Embedded:
+    """A split as frozen embedders see it, their embeddings one behind the other: (N, 200 * len(embedders))."""
+    return Embedded(torch.cat([embed_split(embedder, split).embedding for embedder in embedders], dim=1), split.label)
+
+
 def head_on(
-    embedders: list[Embedder], protocol: TrainingParams, train: Split, valid: Split, test: Split, seed: int, label: str
-) -> float:
-    """Test accuracy of a classifier head on frozen embeddings, side by side if there are several."""
-    seen = [
-        Embedded(torch.cat([embed_split(embedder, split).embedding for embedder in embedders], dim=1), split.label)
-        for split in (train, valid, test)
-    ]
-    width = EMBEDDING * len(embedders)
-    done = train_classifier(
-        lambda: nn.Sequential(*classifier_head(width), nn.Flatten(0)), *seen[:2], protocol, seed, label
+    train: Embedded, valid: Embedded, protocol: TrainingParams, seed: int, label: str
+) -> Trained[nn.Module, Epoch]:
+    """A classifier's head, trained on frozen embeddings."""
+    width = train.embedding.shape[1]
+    return train_classifier(
+        lambda: nn.Sequential(*classifier_head(width), nn.Flatten(0)), train, valid, protocol, seed, label
     )
-    return score(logits_of(done.model, seen[2]), test.label)[1]

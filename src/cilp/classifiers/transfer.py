@@ -1,15 +1,17 @@
 """A LiDAR classifier, and what pretrained embedders make of images through its head, trained on any data."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cilp.contrastive.frozen import embed_split
+from torch import Tensor
+
+from cilp.contrastive.frozen import Embedded, embed_split
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
 from cilp.models import lidar
 from cilp.models.embedder import Embedder, EmbedderParams
 from cilp.models.lidar import LidarClassifier
-from cilp.models.rgb2lidar import RgbToLidar
+from cilp.models.rgb2lidar import ProjectedHead, RgbToLidar
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import LidarSplit, Split
 from cilp.training.loop import Trained
@@ -51,10 +53,18 @@ def train_rgb2lidar(
     """
     seen = [embed_split(images, split) for split in (train, valid)]
     wanted = [embed_split(classifier.embedder, split).embedding for split in (train, valid)]
+    done = train_bridge(seen, wanted, classifier, protocol, seed, label)
+    return replace(done, model=RgbToLidar(copy.deepcopy(images), done.model))
+
+
+def train_bridge(
+    seen: Sequence[Embedded], wanted: Sequence[Tensor], classifier: LidarClassifier, protocol: TransferProtocol,
+    seed: int, label: str,
+) -> Trained[ProjectedHead, Epoch]:  # fmt: skip
+    """The same on embeddings: image embeddings of training and validation pairs, and those (N, 200) to map them to."""
     both = [(one.embedding, other) for one, other in zip(seen, wanted, strict=True)]
     projector = train_projector(*both, protocol.projector, seed, f"projector, {label}", section="projector")
-    done = train_classifier(
+    return train_classifier(
         lambda: projected_head(projector.model, classifier.head), *seen, protocol.rgb2lidar, seed,
         f"RGB-to-LiDAR, {label}", section="rgb2lidar",
     )  # fmt: skip
-    return replace(done, model=RgbToLidar(copy.deepcopy(images), done.model))

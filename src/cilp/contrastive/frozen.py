@@ -45,6 +45,10 @@ class Embedded:
         """Embeddings (B, 200) of the given rows."""
         return (self.embedding[rows],)
 
+    def select(self, rows: Tensor) -> "Embedded":
+        """The given rows alone."""
+        return Embedded(self.embedding[rows], self.label[rows])
+
     def names(self, rows: Tensor) -> str:
         """What the given rows are called in a message."""
         return f"rows {rows.tolist()}"
