@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cilp.atomic import write_json
 from cilp.console import cli
-from cilp.evaluation.calibration import expected_calibration_error, reliability
+from cilp.evaluation.calibration import expected_calibration_error, overconfidence, reliability
 from cilp.evaluation.table import read_predictions
 from cilp.report.calibration import draw_reliability
 
@@ -23,16 +23,20 @@ def main() -> None:
     for prediction in read_predictions(Path("data/predictions.csv")):
         if prediction.split == "test":
             said[prediction.model][prediction.seed].append((prediction.probability, prediction.label))
-    metrics, together = {}, {}
+    metrics, together, errors = {}, {}, {}
     for model, seeds in said.items():
-        errors = [expected_calibration_error(reliability(*zip(*pairs, strict=True))) for pairs in seeds.values()]
-        key = model.rpartition("/")[2]
-        metrics[key] = {"expected_calibration_error": statistics.fmean(errors)}
-        if len(errors) > 1:
-            metrics[key]["expected_calibration_error_std"] = statistics.stdev(errors)
+        each = [reliability(*zip(*pairs, strict=True)) for pairs in seeds.values()]
+        found = [expected_calibration_error(bins) for bins in each]
+        errors[model] = statistics.fmean(found)
         together[model] = reliability(*zip(*(pair for pairs in seeds.values() for pair in pairs), strict=True))
-        print(f"{model}: expected calibration error {metrics[key]['expected_calibration_error']:.4f}")
-    errors = {model: metrics[model.rpartition("/")[2]]["expected_calibration_error"] for model in together}
+        figures = {
+            "expected_calibration_error": errors[model],
+            "overconfidence": statistics.fmean(map(overconfidence, each)),
+        }
+        if len(found) > 1:
+            figures["expected_calibration_error_std"] = statistics.stdev(found)
+        metrics[model.rpartition("/")[2]] = figures
+        print(f"{model}: expected calibration error {errors[model]:.4f}")
     write_json(Path("metrics/calibration.json"), metrics)
     draw_reliability(together, errors, Path("plots/calibration.png"))
 

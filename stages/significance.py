@@ -21,11 +21,14 @@ def main() -> None:
     settings = params.load()
     protocol = params.section(settings, "significance", SignificanceParams)
     variants = params.lookup(settings, "variants")
-    accuracy = accuracies(read_predictions(Path("data/predictions.csv")), "test")
+    predictions = read_predictions(Path("data/predictions.csv"))
+    accuracy = accuracies(predictions, "test")
     models = {name: estimate(values, protocol) for name, values in accuracy.items()}
-    comparisons = compare(accuracy, pairs(variants["fusion"], variants["downsampling"]), protocol)
+    comparisons = compare(accuracy, pairs(variants["fusion"], variants["downsampling"]), protocol.confidence)
     seeds, scenes = next(iter(accuracy.values())).shape
-    table = significance_markdown(models, comparisons, protocol, params.lookup(settings, "data.source"), seeds, scenes)
+    samples = len({(it.scene, it.label) for it in predictions if it.split == "test"})
+    source = params.lookup(settings, "data.source")
+    table = significance_markdown(models, comparisons, protocol, source, seeds, scenes, samples)
     write_json(Path("metrics/significance.json"), significance_json(models, comparisons, protocol.confidence))
     write_text(Path("metrics/significance.md"), table)
     print(table)

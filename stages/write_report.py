@@ -8,19 +8,16 @@ from pathlib import Path
 
 from cilp import params
 from cilp.atomic import write_text
-from cilp.classifiers import random_size
 from cilp.console import cli
 from cilp.report.claims import Figures
-from cilp.report.findings import findings
+from cilp.report.findings import audited, findings
 from cilp.report.study import TABLES, study_markdown
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    audited = {"fixed_size": "one size a class"}
-    audited |= {f"random_size-{seed}": random_size.title(settings) for seed in random_size.seeds(settings)}
-    found = list(findings(Figures(Path("metrics")), params.lookup(settings, "variants"), audited))
+    found = list(findings(Figures(Path("metrics")), params.lookup(settings, "variants"), audited(settings)))
     tables = {name: Path(f"metrics/{name}.md").read_text(encoding="utf-8") for name in TABLES}
     write_text(Path("reports/study.md"), study_markdown(settings, found, tables))
     for finding in found:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cilp.evaluation.calibration import BINS, Bin, expected_calibration_error, reliability
+from cilp.evaluation.calibration import BINS, Bin, expected_calibration_error, overconfidence, reliability
 from cilp.report.calibration import draw_reliability
 
 
@@ -19,6 +19,12 @@ def test_the_error_is_the_gap_between_confidence_and_accuracy():
     assert expected_calibration_error(reliability([0.05] * 100, turned)) == pytest.approx(0.15)
 
 
+def test_bins_count_by_how_many_they_hold():
+    bins = [Bin(0.9, 0.8, 90), Bin(0.6, 0.9, 10)]
+    assert expected_calibration_error(bins) == pytest.approx(0.9 * 0.1 + 0.1 * 0.3)
+    assert overconfidence(bins) == pytest.approx(0.9 * 0.1 - 0.1 * 0.3)
+
+
 def test_every_prediction_lies_in_one_bin():
     probability = [0.0, 0.5, 0.50001, 1.0, 1 - 1e-12, 0.25]
     bins = reliability(probability, [0, 0, 1, 1, 1, 0])
@@ -26,8 +32,10 @@ def test_every_prediction_lies_in_one_bin():
     assert len(bins) <= BINS and all(0.5 <= part.confidence <= 1 for part in bins)
 
 
-def test_the_diagram_is_the_same_bytes_again(tmp_path):
+def test_the_diagram_shows_the_bins_the_same_bytes_again(tmp_path):
     bins = {"fusion/late-maxpool": [Bin(0.99, 0.98, 100), Bin(0.6, 0.5, 4)], "lidar": [Bin(1.0, 1.0, 50)]}
-    for name in ("a", "b"):
-        draw_reliability(bins, {"fusion/late-maxpool": 0.01, "lidar": 0.0}, tmp_path / f"{name}.png")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    other = {**bins, "lidar": [Bin(1.0, 0.8, 50)]}
+    for name, drawn in (("a", bins), ("b", bins), ("c", other)):
+        draw_reliability(drawn, {"fusion/late-maxpool": 0.01, "lidar": 0.0}, tmp_path / f"{name}.png")
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c

@@ -1,9 +1,11 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
-from cilp.evaluation.significance import SignificanceParams, accuracies, compare, estimate, pairs
+from cilp.evaluation.significance import SignificanceParams, accuracies, compare, difference, estimate, pairs
 from cilp.evaluation.table import Prediction
 from cilp.report.significance import significance_json, significance_markdown
 from cilp.report.titles import title
@@ -54,10 +56,49 @@ def test_a_difference_beyond_noise_is_told_from_one_within():
     accuracy = {
         name: (rng.random((3, 1000)) < share).astype(float) for name, share in (("a", 0.9), ("b", 0.9), ("c", 0.97))
     }
-    same, better = compare(accuracy, [("a", "b"), ("a", "c")], PARAMS)
+    same, better = compare(accuracy, [("a", "b"), ("a", "c")], 0.95)
     assert same.within_noise(0.95) and not better.within_noise(0.95)
     assert better.difference.low > 0.04 and same.difference.low < 0 < same.difference.high
-    assert better.p_corrected > better.difference.p  # more comparisons, less surprise
+    assert better.p_corrected == pytest.approx(2 * better.difference.p)  # the smaller of two
+
+
+def test_three_seeds_that_agree_in_sign_alone_are_no_evidence():
+    """The bootstrap's interval leaves zero out, as for any three of one sign."""
+    values = np.repeat([[-0.1225], [-0.055], [-0.135]], 100, axis=1)
+    found = difference(values, 0.95)
+    assert estimate(values, PARAMS).high < 0
+    assert found.low < found.mean < 0 < found.high
+    assert found.p == pytest.approx(0.052, abs=0.001)  # scipy.stats.ttest_1samp of the three
+
+
+def test_of_seeds_alone_or_scenes_alone_it_is_the_t_test():
+    rng = np.random.default_rng(5)
+    seeds, scenes = rng.normal(0.1, 0.1, (4, 1)), rng.normal(0.1, 0.1, (1, 50))
+    for values, one_way in ((np.repeat(seeds, 50, axis=1), seeds.ravel()), (scenes, scenes.ravel())):
+        found, expected = difference(values, 0.9), ttest_1samp(one_way, 0.0)
+        assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
+        assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.9), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "of_scenes", "of_both"), [(0.02, 0.0, 0.0), (0.02, 0.1, 0.2), (0.003, 0.02, 0.05)]
+)
+def test_among_equal_models_hardly_ever_a_difference_is_found(of_seeds, of_scenes, of_both):
+    """Whatever varies, at most one family of comparisons in twenty has any; all are of seven models in two ways."""
+    rng = np.random.default_rng(6)
+    names = [f"{fusion}-{way}" for way in ("maxpool", "strided") for fusion in "abcdefg"]
+    compared = [
+        *itertools.combinations(names[:7], 2),
+        *itertools.combinations(names[7:], 2),
+        *zip(names[:7], names[7:], strict=True),
+    ]
+    wrong = 0
+    for _ in range(100):
+        values = rng.normal(0, of_seeds, (14, 3, 1)) + rng.normal(0, of_scenes, (14, 1, 40))
+        values = values + rng.normal(0, of_both or 1e-9, (14, 3, 40))
+        found = compare(dict(zip(names, values, strict=True)), compared, 0.95)
+        wrong += not all(comparison.within_noise(0.95) for comparison in found)
+    assert wrong <= 9  # of 100, where 5 are expected: more are drawn in 3 of 100 cases
 
 
 def test_pairing_by_scene_finds_what_intervals_of_their_own_overlap_on():
@@ -65,7 +106,7 @@ def test_pairing_by_scene_finds_what_intervals_of_their_own_overlap_on():
     first = np.repeat(1.0 - hard, 3, axis=0)
     second = first.copy()
     second[:, np.flatnonzero(hard[0])[:20]] = 1.0
-    found = compare({"a": first, "b": second}, [("a", "b")], PARAMS)[0]
+    found = compare({"a": first, "b": second}, [("a", "b")], 0.95)[0]
     intervals = [estimate(values, PARAMS) for values in (first, second)]
     assert intervals[0].high > intervals[1].low
     assert not found.within_noise(0.95)
@@ -73,7 +114,7 @@ def test_pairing_by_scene_finds_what_intervals_of_their_own_overlap_on():
 
 def test_equal_models_do_not_differ():
     values = np.ones((3, 50))
-    found = compare({"a": values, "b": values.copy()}, [("a", "b")], PARAMS)[0]
+    found = compare({"a": values, "b": values.copy()}, [("a", "b")], 0.95)[0]
     assert (found.difference.mean, found.difference.low, found.difference.high) == (0, 0, 0)
     assert found.p_corrected == 1 and found.within_noise(0.95)
 
@@ -95,13 +136,14 @@ def test_the_table_says_what_is_within_noise():
     shares = {"fusion/late-maxpool": 0.9, "fusion/add-maxpool": 0.9, "fusion/add-strided": 0.99}
     accuracy = {name: (rng.random((3, 1000)) < share).astype(float) for name, share in shares.items()}
     comparisons = compare(
-        accuracy, [("fusion/late-maxpool", "fusion/add-maxpool"), ("fusion/add-maxpool", "fusion/add-strided")], PARAMS
+        accuracy, [("fusion/late-maxpool", "fusion/add-maxpool"), ("fusion/add-maxpool", "fusion/add-strided")], 0.95
     )
     models = {name: estimate(values, PARAMS) for name, values in accuracy.items()}
-    table = significance_markdown(models, comparisons, PARAMS, "simulate", 3, 1000)
+    table = significance_markdown(models, comparisons, PARAMS, "simulate", 3, 1000, 1999)
     rows = [line for line in table.splitlines() if " - " in line and line.startswith("|")]
     assert "within noise" in rows[0] and "**differs**" in rows[1]
-    assert "simulated data" in table and "2 comparisons" in table
+    assert "simulated data" in table and "1,999 held-out test pairs of 1,000 scenes, 3 seeds" in table
+    assert "corrected for all 2 (" in table
     found = significance_json(models, comparisons, 0.95)
     assert [entry["within_noise"] for entry in found["comparisons"]] == [True, False]
     assert title("lidar") == "LiDAR classifier" and title("fusion/add-strided") == "addition, strided convolution"

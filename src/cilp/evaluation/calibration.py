@@ -37,3 +37,9 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
     """Mean distance of confidence and accuracy over all predictions, in [0, 1] (Guo et al. 2017, equation 3)."""
     total = sum(part.count for part in bins)
     return sum(part.count * abs(part.confidence - part.accuracy) for part in bins) / total
+
+
+def overconfidence(bins: Sequence[Bin]) -> float:
+    """Mean confidence minus accuracy over all predictions: above 0, the classifier is surer than it is right."""
+    total = sum(part.count for part in bins)
+    return sum(part.count * (part.confidence - part.accuracy) for part in bins) / total

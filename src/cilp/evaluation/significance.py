@@ -32,11 +32,17 @@ class SignificanceParams:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds and scenes, its interval, and the two-sided p-value of its being 0."""
+    """A mean over seeds and scenes, and its interval."""
 
     mean: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A mean difference, its interval, and the two-sided p-value of its being 0."""
+
     p: float
 
 
@@ -46,7 +52,7 @@ class Comparison:
 
     first: str
     second: str
-    difference: Estimate
+    difference: Difference
     p_corrected: float
 
     def within_noise(self, confidence: float) -> bool:
@@ -80,8 +86,9 @@ def estimate(values: np.ndarray, params: SignificanceParams) -> Estimate:
     """The mean of ``values`` (seeds, scenes), with the interval over both: other seeds, and other scenes.
 
     Seeds and scenes are resampled independently of each other, the pigeonhole bootstrap (Owen 2007,
-    doi:10.1214/07-AOAS122), by percentiles. Of one seed, only scenes are. Three seeds are few: their resamples spread
-    by a third less than seeds do, and intervals are somewhat narrow where seeds differ more than scenes.
+    doi:10.1214/07-AOAS122), by percentiles, which stay between 0 and 1 as accuracies do. Of one seed, only scenes are.
+    Of three, no resample lies beyond the lowest or the highest: where seeds differ more than scenes the interval is too
+    narrow, and differences are judged by ``difference`` instead.
     """
     from scipy.stats import bootstrap
 
@@ -101,10 +108,35 @@ def estimate(values: np.ndarray, params: SignificanceParams) -> Estimate:
         method="percentile",
         rng=np.random.default_rng(params.seed),
     )
-    drawn = result.bootstrap_distribution
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
-    return Estimate(values.mean(), *map(float, result.confidence_interval), float(p))
+    return Estimate(float(values.mean()), *map(float, result.confidence_interval))
+
+
+def difference(values: np.ndarray, confidence: float) -> Difference:
+    """The mean of differences ``values`` (seeds, scenes), with Student's t interval and p-value of its being 0.
+
+    Seeds and scenes are crossed random effects, as readers and cases are in studies of several readers (Dorfman,
+    Berbaum and Metz 1992, doi:10.1097/00004424-199209000-00015): the variance of the mean is (MS of seeds + MS of
+    scenes - MS of what is left) / (seeds * scenes). Degrees of freedom are those of the seeds, the fewest that it can
+    have: estimated ones (Satterthwaite) found differences among equal models too often, and so does the bootstrap
+    above, for which three seeds that agree in sign are enough (``tests/test_significance.py``). Of one seed, only
+    scenes are random.
+    """
+    from scipy.stats import t
+
+    seeds, scenes = values.shape
+    mean = float(values.mean())
+    by_seed, by_scene = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
+    of_scenes = seeds * np.square(by_scene - mean).sum() / max(scenes - 1, 1)
+    variance, freedom = of_scenes, scenes - 1
+    if seeds > 1:
+        rest = np.square(values - by_seed - by_scene + mean).sum() / ((seeds - 1) * max(scenes - 1, 1))
+        of_seeds = scenes * np.square(by_seed - mean).sum() / (seeds - 1)
+        variance, freedom = of_seeds + max(of_scenes - rest, 0.0), seeds - 1
+    error = float(np.sqrt(variance / values.size))
+    if error == 0:  # the same difference in every scene and seed
+        return Difference(mean, mean, mean, float(mean == 0))
+    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    return Difference(mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, freedom)))
 
 
 def pairs(fusions: Sequence[str], downsamplings: Sequence[str]) -> list[tuple[str, str]]:
@@ -123,18 +155,19 @@ def pairs(fusions: Sequence[str], downsamplings: Sequence[str]) -> list[tuple[st
 
 
 def compare(
-    accuracy: dict[str, np.ndarray], compared: Sequence[tuple[str, str]], params: SignificanceParams
+    accuracy: dict[str, np.ndarray], compared: Sequence[tuple[str, str]], confidence: float
 ) -> list[Comparison]:
     """The difference of each pair of models, seed by seed and scene by scene.
 
-    P-values are corrected for their number by Benjamini and Yekutieli's procedure, which holds however comparisons
-    depend on each other; here they share models.
+    P-values are corrected for their number by Benjamini and Hochberg's procedure. The comparisons share models, for
+    which it is not proven; in comparisons of pairs it is known to hold (Williams, Jones and Tukey 1999,
+    doi:10.3102/10769986024001042), and here it does (``tests/test_significance.py``).
     """
     from scipy.stats import false_discovery_control
 
-    differences = [estimate(accuracy[second] - accuracy[first], params) for first, second in compared]
-    corrected = false_discovery_control([difference.p for difference in differences], method="by") if compared else []
+    differences = [difference(accuracy[second] - accuracy[first], confidence) for first, second in compared]
+    corrected = false_discovery_control([found.p for found in differences], method="bh") if compared else []
     return [
-        Comparison(first, second, difference, float(p))
-        for (first, second), difference, p in zip(compared, differences, corrected, strict=True)
+        Comparison(first, second, found, float(p))
+        for (first, second), found, p in zip(compared, differences, corrected, strict=True)
     ]

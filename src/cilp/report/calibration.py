@@ -17,7 +17,7 @@ FEWEST = 10
 
 
 def draw_reliability(bins: Mapping[str, Sequence[Bin]], errors: Mapping[str, float], target: Path) -> None:
-    """A panel for each model, all seeds together, with its expected calibration error."""
+    """A panel for each model: the bins of all seeds together, and the mean of the seeds' calibration errors."""
     columns = min(4, len(bins))
     rows = -(-len(bins) // columns)
     figure, axes = plt.subplots(
@@ -45,7 +45,11 @@ def draw_reliability(bins: Mapping[str, Sequence[Bin]], errors: Mapping[str, flo
         axis.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("confidence in the predicted class", fontsize=10)
     figure.supylabel("share that is right", fontsize=10)
-    figure.suptitle(f"Reliability on the test set; hollow: fewer than {FEWEST} predictions", fontsize=10)
+    figure.suptitle(
+        f"Reliability on the test set, all seeds together; hollow: fewer than {FEWEST} predictions; "
+        "ECE: mean over the seeds",
+        fontsize=10,
+    )
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     plt.close(figure)

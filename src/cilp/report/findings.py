@@ -1,16 +1,25 @@
 """What the study found, in sentences whose words and numbers follow from the figures, each with the claims it makes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import ceil
+from statistics import fmean
 from typing import Any
 
-from cilp.evaluation.models import BASELINES
+from cilp.classifiers import random_size
+from cilp.evaluation.models import BASELINES, SINGLE
 from cilp.report.claims import Figures
 from cilp.report.titles import title
 
 MARK = 0.95
 """Accuracy that the course asks of the RGB-to-LiDAR classifier."""
+COUNTS, CHANCE = 0.1, 0.5
+"""With sizes swapped, who goes by the number of returns is nearly always wrong; who guesses, half the time."""
+GUESSES = 0.6
+"""Accuracy below which a classifier is taken to guess."""
+HELPS = 0.05
+"""Accuracy by which training on other scenes must change the mean for it to be said that it helps."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +35,20 @@ class Finding:
         return f"- **{self.question}** {self.answer}" + "".join(f" <!-- holds: {claim} -->" for claim in self.claims)
 
 
+def audited(settings: dict[str, Any]) -> dict[str, list[str]]:
+    """By what classifiers were trained on, in words, the audits in ``metrics/audit/``; the study's first."""
+    found = {"one size a class": ["fixed_size"]}
+    seeds = random_size.seeds(settings)
+    return found | ({random_size.title(settings): [f"random_size-{seed}" for seed in seeds]} if seeds else {})
+
+
 def findings(
-    figures: Figures, variants: Mapping[str, Sequence[str]], trained_on: Mapping[str, str]
+    figures: Figures, variants: Mapping[str, Sequence[str]], trained_on: Mapping[str, Sequence[str]]
 ) -> Iterator[Finding]:
     """All findings.
 
-    ``variants`` holds the declared ``fusion`` and ``downsampling``, ``trained_on`` by audit what its models had seen.
+    ``variants`` holds the declared ``fusion`` and ``downsampling``, ``trained_on`` by what models had seen, in words,
+    the names of their audits, the study's first.
     """
     for way in variants["downsampling"]:
         yield from _against_single_sensors(figures, variants["fusion"], way)
@@ -75,24 +92,27 @@ def _among_fusions(figures: Figures, fusions: Sequence[str], way: str) -> Iterat
 
 def _strides(figures: Figures, fusions: Sequence[str]) -> Finding:
     pairs = [(f"fusion/{name}-maxpool", f"fusion/{name}-strided") for name in fusions]
-    return _differences(figures, "What does max-pooling buy?", "variants", pairs, full=True)
+    return _differences(figures, "What does max-pooling buy?", "differences to strided convolution", pairs, full=True)
 
 
 def _differences(
     figures: Figures, question: str, what: str, pairs: Sequence[tuple[str, str]], full: bool = False
 ) -> Finding:
-    """How many of the pairs differ beyond noise, and which."""
-    said, claims = [], []
+    """How many of the pairs differ beyond noise, and which; if none does, the largest difference."""
+    said, claims, largest = [], [], (0.0, "")
     for pair in pairs:
         found = figures.comparison(*pair)
         better, worse = pair if found["difference"] > 0 else pair[::-1]
         claims.append(_claim(figures, better, worse))
+        ahead, behind = (title(model) if full else _name(model) for model in (better, worse))
+        by = abs(found["difference"])
         if not found["noise"]:
-            named = [title(model) if full else _name(model) for model in (better, worse)]
-            said.append(f"{named[0]} beats {named[1]} by {abs(found['difference']):.4f}")
+            said.append(f"{ahead} beats {behind} by {by:.4f}")
+        largest = max(largest, (by, f"{ahead} before {behind} by {by:.4f}"))
     if not said:
-        return Finding(question, f"None of {len(pairs)} {what} differs beyond noise.", claims)
-    count = f"{len(said)} of {len(pairs)} {what} {'differs' if len(said) == 1 else 'differ'} beyond noise"
+        answer = f"None of the {len(pairs)} {what} is beyond noise; the largest is {largest[1]}."
+        return Finding(question, answer, claims)
+    count = f"{len(said)} of the {len(pairs)} {what} {'is' if len(said) == 1 else 'are'} beyond noise"
     return Finding(question, f"{count}: {'; '.join(said)}.", claims)
 
 
@@ -107,75 +127,124 @@ def _rgb2lidar(figures: Figures) -> Finding:
     )
 
 
-def _audit(figures: Figures, trained_on: Mapping[str, str]) -> Iterator[Finding]:
-    ranges: dict[str, dict[str, tuple[float, float]]] = {}
-    for training in trained_on:
-        models = figures[f"audit/{training}"]["models"]
-        conditions = next(iter(models.values()))
-        ranges[training] = {
-            name: (min(values), max(values))
-            for name in conditions
-            if (values := [found[name]["accuracy"] for model, found in models.items() if _sees_lidar(model)])
-        }
-    first, *others = ranges
-    if "swapped" not in ranges[first]:
+Audit = dict[str, dict[str, float]]
+"""By model and condition: accuracy, the mean over audits."""
+
+
+def _audit(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    audits = {training: _mean_audit(figures, names) for training, names in trained_on.items()}
+    (first, names), *others = trained_on.items()
+    study = {model: found for model, found in audits[first].items() if _sees_lidar(model)}
+    if any("swapped" not in found for found in study.values()):
         return
-    low, high = ranges[first]["swapped"]
-    verdict = "They count LiDAR returns" if high < 0.5 else "Some of them do not merely count returns"
-    claims = [
-        f"audit/{first}:models:{model}:swapped:accuracy < 0.5"
-        for model in figures[f"audit/{first}"]["models"]
-        if _sees_lidar(model) and high < 0.5
-    ]
+    low, high = _range(study, "swapped")
+    if high < COUNTS:
+        verdict, bound = "They count LiDAR returns", f"< {COUNTS}"
+    elif high < CHANCE:
+        verdict, bound = "They go by size more than by shape", f"< {CHANCE}"
+    else:
+        verdict, bound = "Some of them do not merely count returns", ""
     yield Finding(
         "What do they look at?",
         f"{verdict}: with sizes swapped, classifiers that see the LiDAR reach {low:.3f} to {high:.3f}; chance is 0.5.",
-        claims,
+        _bounds(names, study, "swapped", bound) if bound else [],
     )
-    for training in others:
-        low, high = ranges[training]["swapped"]
-        means = [
-            sum(found["swapped"]["accuracy"] for model, found in audit.items() if _sees_lidar(model))
-            / sum(map(_sees_lidar, audit))
-            for audit in (figures[f"audit/{training}"]["models"], figures[f"audit/{first}"]["models"])
-        ]
-        cured = means[0] > means[1]
-        yield Finding(
-            f"Does training on {trained_on[training]} cure it?",
-            f"{'It helps' if cured else 'It does not help'}: with sizes swapped they then reach {low:.3f} to "
-            f"{high:.3f}, {means[0]:.3f} on average instead of {means[1]:.3f}.",
+    for training, names in others:
+        yield _cure(figures, training, names, audits[training], study, len(trained_on[first]))
+
+
+def _cure(figures: Figures, training: str, names: Sequence[str], audit: Audit, study: Audit, seeds: int) -> Finding:
+    """Whether training on other scenes made the classifiers that see the LiDAR look at shape, or at the image alone."""
+    cured = {model: audit[model] for model in study}
+    low, high = _range(cured, "swapped")
+    before, after = (fmean(found["swapped"] for found in models.values()) for models in (study, cured))
+    helps = after - before >= HELPS
+    answer = (
+        f"{'It helps' if helps else 'It does not help'}: with sizes swapped they then reach {low:.3f} to {high:.3f}, "
+        f"{after:.3f} on average instead of {before:.3f} (seeds: {len(names)}, of the study {seeds})."
+    )
+    claims = _bounds(names, cured, "swapped", f"> {(ceil(1000 * low) - 1) / 1000}")
+    lost = [model for model, found in cured.items() if max(found.values()) < GUESSES]
+    if lost:
+        answer += f" Under no condition better than {GUESSES}: {', '.join(map(title, lost))}."
+    both = {model: found for model, found in cured.items() if "dark" in found and not _single(model)}
+    if both and _range(both, "dark")[1] < GUESSES:
+        dark, dark_before = _range(both, "dark"), _range({model: study[model] for model in both}, "dark")
+        answer += (
+            f" With a black image the fusions reach {dark[0]:.3f} to {dark[1]:.3f}, those of the study "
+            f"{dark_before[0]:.3f} to {dark_before[1]:.3f}: they look at the image now, and at nothing else."
+            if dark_before[0] > GUESSES
+            else ""
         )
+        claims += _bounds(names, both, "dark", f"< {GUESSES}")
+    return Finding(f"Does training on {training} cure it?", answer, claims)
+
+
+def _bounds(names: Sequence[str], models: Iterable[str], condition: str, bound: str) -> list[str]:
+    """The claim of each model's accuracy; of means over several audits no figure can be named."""
+    if len(names) > 1:
+        return []
+    return [f"audit/{names[0]}:models:{model}:{condition}:accuracy {bound}" for model in models]
+
+
+def _mean_audit(figures: Figures, names: Sequence[str]) -> Audit:
+    every = [figures[f"audit/{name}"]["models"] for name in names]
+    return {
+        model: {name: fmean(models[model][name]["accuracy"] for models in every) for name in conditions}
+        for model, conditions in every[0].items()
+    }
+
+
+def _range(audit: Audit, condition: str) -> tuple[float, float]:
+    values = [found[condition] for found in audit.values()]
+    return min(values), max(values)
 
 
 def _calibration(figures: Figures) -> Finding:
-    errors = {model: it["expected_calibration_error"] for model, it in figures["calibration"].items()}
+    found = figures["calibration"]
+    errors = {model: it["expected_calibration_error"] for model, it in found.items()}
     best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
+    surer = found[worst]["overconfidence"] > 0
     return Finding(
         "Are they as often right as they are sure?",
         f"The expected calibration error goes from {errors[best]:.4f} ({title(best)}) to {errors[worst]:.4f} "
-        f"({title(worst)}).",
+        f"({title(worst)}), which is {'less often right than sure' if surer else 'more often right than sure'}.",
+        [f"calibration:{worst}:overconfidence {'>' if surer else '<'} 0"],
     )
 
 
 def _labels(figures: Figures) -> Iterator[Finding]:
     for model, ways in figures["data_efficiency"].items():
         scratch, pretrained = (
-            {int(count): it["test_accuracy"] for count, it in ways[way].items()} for way in ("scratch", "pretrained")
+            {int(count): it["test_accuracy"] for count, it in sorted(ways[way].items(), key=lambda row: int(row[0]))}
+            for way in ("scratch", "pretrained")
         )
+        spread = {int(count): it.get("test_accuracy_std", 0.0) for count, it in ways["scratch"].items()}
         few, most = min(pretrained), max(pretrained)
-        enough = next((count for count in sorted(scratch) if scratch[count] >= pretrained[few]), None)
-        worth = f"from scratch that takes {enough}" if enough else "from scratch none of the sizes reaches that"
-        if enough == few:
+        aim = pretrained[few]
+        may = next((count for count, it in scratch.items() if it + spread[count] >= aim), None)
+        does = next((count for count, it in scratch.items() if it - spread[count] >= aim), None)
+        if may is None:
+            worth = "from scratch none of the sizes reaches that"
+        elif may == few:
             worth = f"from scratch they give {scratch[few]:.3f}"
+        else:
+            worth = f"from scratch that takes {may}" + ("" if may == does else f" to {does}" if does else " or more")
         names = {"fusion": "the fusion", "lidar": "the LiDAR classifier", "rgb2lidar": "the RGB-to-LiDAR classifier"}
+        path = f"data_efficiency:{model}:scratch"
+        claims = [f"{path}:{count}:test_accuracy < {aim!r}" for count in scratch if count < (may or most + 1)]
+        claims += [f"{path}:{does}:test_accuracy > {aim!r}"] if does and does > few else []
         yield Finding(
             f"What is pretraining worth to {names[model]}?",
-            f"On CILP's embeddings {few} labelled scenes give {pretrained[few]:.3f}; {worth}. With {most} scenes it is "
+            f"On CILP's embeddings {few} labelled scenes give {aim:.3f}; {worth}. With {most} scenes it is "
             f"{pretrained[most]:.3f}, from scratch {scratch[most]:.3f}.",
-            [f"data_efficiency:{model}:pretrained:{few}:test_accuracy > {scratch[few]!r}"]
-            if pretrained[few] > scratch[few]
-            else [],
+            claims,
         )
+
+
+def _single(model: str) -> bool:
+    """Whether it sees one sensor alone."""
+    return model in SINGLE or model.removeprefix("fusion/").split("-")[0] in BASELINES
 
 
 def _sees_lidar(model: str) -> bool:

@@ -29,10 +29,13 @@ def significance_json(models: Mapping[str, Estimate], comparisons: Sequence[Comp
 
 def significance_markdown(
     models: Mapping[str, Estimate], comparisons: Sequence[Comparison], params: SignificanceParams, source: str,
-    seeds: int, scenes: int,
+    seeds: int, scenes: int, samples: int,
 ) -> str:  # fmt: skip
-    """Test accuracies with their intervals, then the differences, those beyond noise in bold."""
-    share = f"{params.confidence:.0%}"
+    """Test accuracies with their intervals, then the differences, those beyond noise in bold.
+
+    ``samples`` is how many pairs the ``scenes`` hold.
+    """
+    share = f"{100 * params.confidence:g}%"
     lines = [
         "# Which differences are real?",
         "",
@@ -55,10 +58,12 @@ def significance_markdown(
         )
     lines += [
         "",
-        f"- Data: {SOURCES.get(source, source)}; {2 * scenes:,} held-out test pairs of {scenes:,} scenes, {seeds} "
-        "seeds, paired by seed and scene.",
-        f"- Intervals: bootstrap over seeds and scenes, {params.resamples:,} resamples. P-values are corrected for "
-        f"{len(comparisons)} comparisons (Benjamini and Yekutieli); one differs if its p-value is at most "
+        f"- Data: {SOURCES.get(source, source)}; {samples:,} held-out test pairs of {scenes:,} scenes, "
+        f"{f'{seeds} seeds' if seeds > 1 else 'one seed'}.",
+        f"- Intervals of accuracies: bootstrap over seeds and scenes, {params.resamples:,} resamples.",
+        "- Differences are paired by seed and scene, both random (Student's t, with the degrees of freedom of the "
+        f"seeds). Each interval is of its comparison alone; p-values are corrected for all {len(comparisons)} "
+        "(Benjamini and Hochberg), and one differs if its corrected p-value is at most "
         f"{1 - params.confidence:.2g}.",
     ]
     return "\n".join(lines) + "\n"

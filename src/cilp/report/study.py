@@ -57,8 +57,8 @@ def _set_up(settings: Mapping[str, Any]) -> str:
         f"- Variants: {', '.join(variants['fusion'])}, each with {' and '.join(variants['downsampling'])}; seeds "
         f"{seeds}. `rgb` and `lidar` see one sensor alone.",
         "- The checkpoint with the lowest validation loss is kept, and tested once. A difference is beyond noise if "
-        f"its p-value, corrected for all comparisons, is at most {1 - settings['significance']['confidence']:.2g} "
-        "(bootstrap over seeds and test scenes).",
+        f"its p-value over seeds and test scenes, corrected for all comparisons, is at most "
+        f"{1 - settings['significance']['confidence']:.2g}.",
     ]
     return "\n".join(lines)
 
