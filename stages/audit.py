@@ -14,18 +14,11 @@ from cilp import params
 from cilp.atomic import write_json
 from cilp.console import cli
 from cilp.console.progress import track
-from cilp.evaluation.audit import (
-    audit,
-    conditions,
-    mean_over_seeds,
-    mean_returns,
-    rendered,
-    scenes_of,
-)
+from cilp.evaluation.audit import audit, conditions, mean_returns, rendered, scenes_of
 from cilp.evaluation.models import classifiers
 from cilp.evaluation.predictions import load_classifier, probabilities
 from cilp.training.device import available_cores, prepare_device
-from cilp.training.seeds import check_seeds
+from cilp.training.seeds import check_seeds, summarise
 
 
 def main() -> None:
@@ -49,10 +42,8 @@ def main() -> None:
     for model, number in track([(m, s) for m in models for s in seeds], "audit", unit="models"):
         classifier = load_classifier(folder / f"{model}/seed-{number}.pt", device)
         for condition, split in splits.items():
-            found[model][condition][number] = audit(probabilities(classifier, split), split)
-    accuracies = {
-        model: {name: mean_over_seeds(by_seed) for name, by_seed in rows.items()} for model, rows in found.items()
-    }
+            found[model][condition][number] = vars(audit(probabilities(classifier, split), split))
+    accuracies = {model: {name: summarise(by_seed) for name, by_seed in rows.items()} for model, rows in found.items()}
     returns = {name: mean_returns(split) for name, split in splits.items()}
     figures = {"scenes": returns, "models": accuracies, "seeds": len(seeds)}
     write_json(Path(f"metrics/audit/{name}.json"), figures)

@@ -14,7 +14,7 @@ from cilp import params
 from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.console import cli
-from cilp.evaluation.audit import conditions, mean_of_audits, scenes_of
+from cilp.evaluation.audit import conditions, scenes_of, together
 from cilp.report.audit import audit_markdown, draw_audit
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     found = {"one size a class": _read("fixed_size")}
     seeds = random_size.seeds(settings)
     if seeds:
-        found[random_size.title(settings)] = mean_of_audits([_read(f"random_size-{seed}") for seed in seeds])
+        found[random_size.title(settings)] = together([_read(f"random_size-{seed}") for seed in seeds])
     table = audit_markdown(found, titles, scenes_of(settings))
     write_text(Path("metrics/audit.md"), table)
     draw_audit(found, titles, Path("plots/audit.png"))

@@ -38,8 +38,8 @@ def main() -> None:
         metrics[seed] = retrieval(similarity)
         if seed == seeds[0]:
             batch = similarity[:FIRST_BATCH, :FIRST_BATCH]
-            draw_first_batch(batch.numpy(), Path("plots/similarity_matrix.png"))
-            draw_sorted(similarity.numpy(), label.numpy(), Path("plots/similarity_sorted.png"))
+            draw_first_batch(batch.numpy(), seed, Path("plots/similarity_matrix.png"))
+            draw_sorted(similarity.numpy(), label.numpy(), seed, Path("plots/similarity_sorted.png"))
     write_metrics(Path("metrics/retrieval.json"), metrics, pairs=len(valid), **ceilings(valid.rgb))
     write_rows(Path("metrics/retrieval.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
 

@@ -46,8 +46,8 @@ def main() -> None:
         by_failure[f"{row['level']:g}"] = row["accuracy"]
     write_json(Path("metrics/sensor_failures.json"), table)
     write_rows(Path("plots/sensor_failures.csv"), [dict(sorted(row.items())) for row in rows])
-    source = params.lookup(settings, "data.source")
-    text = missing_markdown(rows, protocol.pairs, len(seeds), params.lookup(settings, "modality_dropout.rate"), source)
+    rate, source = (params.lookup(settings, key) for key in ("modality_dropout.rate", "data.source"))
+    text = missing_markdown(rows, len(cases[0][2]), len(seeds), rate, source)
     write_text(Path("metrics/sensor_failures.md"), text)
     print(text)
     draw_failures(rows, Path("plots/sensor_failures.png"))

@@ -1,19 +1,18 @@
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 import torch
 
 from cilp import params
+from cilp.classifiers.random_size import simulation
 from cilp.errors import UserError
 from cilp.evaluation.audit import (
     Audited,
     audit,
     conditions,
-    mean_of_audits,
-    mean_over_seeds,
     mean_returns,
     rendered,
+    together,
 )
 from cilp.report.audit import audit_markdown, draw_audit
 from cilp.simulation.scenes import SimulateParams
@@ -39,6 +38,13 @@ def test_with_sizes_swapped_spheres_return_what_cubes_did():
     assert swapped["cube_returns"] == pytest.approx(usual["sphere_returns"], rel=0.1)
 
 
+def test_the_cure_is_tried_on_what_it_was_trained_on_where_size_says_nothing():
+    found = conditions(SETTINGS)["equal"][1]
+    assert found == simulation(SETTINGS)
+    returns = mean_returns(rendered(found, 300, 1, CPU))
+    assert returns["cube_returns"] == pytest.approx(returns["sphere_returns"], rel=0.1)
+
+
 def test_a_light_behind_the_object_leaves_the_image_black():
     split = rendered(conditions(SETTINGS)["dark"][1], 5, 1, CPU)
     assert not split.rgb[..., :3].any() and (split.rgb[..., 3] == 255).all()
@@ -55,7 +61,6 @@ def test_accuracies_by_class():
     split = rendered(SIMULATION, 4, 1, CPU)
     found = audit(torch.tensor([0.1, 0.9, 0.2, 0.3] * 2, dtype=torch.double), split)
     assert found == Audited(0.75, 1.0, 0.5)
-    assert mean_over_seeds({1: found, 2: replace(found, accuracy=0.25)})["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -81,20 +86,25 @@ def audited(swapped):
     return {"models": {"fusion/late-maxpool": figures, "lidar": figures}, "scenes": returns, "seeds": 1}
 
 
-def test_audits_of_several_seeds_are_averaged():
-    together = mean_of_audits([audited(0.2), audited(0.4)])
-    assert together["seeds"] == 2
-    assert together["models"]["lidar"]["b"]["accuracy"] == pytest.approx(0.3)
-    assert together["models"]["lidar"]["a"] == audited(0.2)["models"]["lidar"]["a"]
+def test_audits_of_several_seeds_are_averaged_with_their_spread():
+    found = together([audited(0.2), audited(0.4)])
+    assert found["seeds"] == 2
+    assert found["models"]["lidar"]["b"]["accuracy"] == pytest.approx(0.3)
+    assert found["models"]["lidar"]["b"]["accuracy_std"] == pytest.approx(0.2 / 2**0.5)
+    assert found["models"]["lidar"]["a"]["cube_accuracy"] == 0.8
+    assert together([audited(0.2)]) == audited(0.2)
 
 
 def test_the_picture_and_the_table(tmp_path):
     audits = {"one size a class": audited(0.2), "random sizes": audited(0.8)}
     titles = {"a": "as trained", "b": "size swapped"}
-    for name in ("1", "2"):
-        draw_audit(audits, titles, tmp_path / f"{name}.png")
-    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+    for name, drawn in (("1", audits), ("2", audits), ("3", {**audits, "random sizes": audited(0.7)})):
+        draw_audit(drawn, titles, tmp_path / f"{name}.png")
+    first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
+    assert first == again != changed
     table = audit_markdown(audits, titles, 100)
-    assert table.count("| LiDAR classifier | 0.800 / 1.000 | 0.200 / 1.000 |") == 2
+    assert table.count("| LiDAR classifier | 0.80 / 1.00 | 0.20 / 1.00 |") == 2
+    spread = audit_markdown({"random sizes": together([audited(0.2), audited(0.4)])}, titles, 100)
+    assert "| LiDAR classifier | 0.80 ± 0.00 / 1.00 ± 0.00 |" in spread and "2 of those trained" in spread
     assert table.count("| *LiDAR returns* | 280 / 145 | 280 / 145 |") == 2
     assert "trained on one size a class" in table and "trained on random sizes" in table

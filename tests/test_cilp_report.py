@@ -68,20 +68,23 @@ def test_a_missing_model_names_the_stage_that_makes_it(tmp_path):
 
 @pytest.mark.parametrize("twins", ["0.5", ""])
 def test_pretraining_is_drawn_with_and_without_twins(tmp_path, twins):
-    with open(tmp_path / "cilp.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["seed", "step", "train_loss", "valid_twin_accuracy", "valid_recall_at_1"])
-        writer.writerows([seed, step, 3.0, twins, 0.1] for seed in (1, 2) for step in (50, 100))
-    draw_pretraining(tmp_path / "cilp.csv", tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    pictures = []
+    for recall in (0.1, 0.1, 0.4):
+        with open(tmp_path / "cilp.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["seed", "step", "train_loss", "valid_twin_accuracy", "valid_recall_at_1"])
+            writer.writerows([seed, step, 3.0, twins, recall] for seed in (1, 2) for step in (50, 100))
+        draw_pretraining(tmp_path / "cilp.csv", tmp_path / "curves.png")
+        pictures.append((tmp_path / "curves.png").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
 
 
 def test_the_sorted_matrix_shows_cubes_before_spheres_and_keeps_scenes_in_order(tmp_path, monkeypatch):
     shown = {}
     monkeypatch.setattr(similarity, "_show", lambda figure, axis, matrix: shown.update(matrix=matrix))
     cosines = np.arange(16.0).reshape(4, 4) / 16
-    similarity.draw_sorted(cosines, np.array([0, 1, 0, 1]), tmp_path / "sorted.png")
+    similarity.draw_sorted(cosines, np.array([0, 1, 0, 1]), 51, tmp_path / "sorted.png")
     assert np.array_equal(shown["matrix"], cosines[np.ix_([0, 2, 1, 3], [0, 2, 1, 3])])
-    similarity.draw_first_batch(cosines, tmp_path / "first.png")
+    similarity.draw_first_batch(cosines, 51, tmp_path / "first.png")
     assert np.array_equal(shown["matrix"], cosines)
     assert {path.name for path in tmp_path.iterdir()} == {"sorted.png", "first.png"}

@@ -119,12 +119,15 @@ def test_table_and_picture_of_all_and_of_nothing(tmp_path):
     found = curves(reached())
     assert list(found["lidar"]["scratch"]) == [2, 4]
     assert found["lidar"]["pretrained"][4]["test_accuracy"] == pytest.approx(0.655)
-    table = efficiency_markdown(found, "late", 2, "simulate")
+    table = efficiency_markdown(found, "late", 2, 250, "simulate")
     assert "| labelled scenes | 2 | 4 |" in table
     assert "| LiDAR classifier: from scratch | 0.535 ± 0.007 | 0.555 ± 0.007 |" in table
-    for name in ("1", "2"):
-        draw_efficiency(found, "late", tmp_path / f"{name}.png")
-    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
-    assert "Not run" in efficiency_markdown({}, "late", 2, "simulate")
+    assert "at least 250 steps" in table
+    other = curves([*reached(), Reached("lidar", True, 4, 3, 0.9)])
+    for name, drawn in (("1", found), ("2", found), ("3", other)):
+        draw_efficiency(drawn, "late", tmp_path / f"{name}.png")
+    first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
+    assert first == again != changed
+    assert "Not run" in efficiency_markdown({}, "late", 2, 250, "simulate")
     draw_efficiency({}, "late", tmp_path / "none.png")
     assert (tmp_path / "none.png").read_bytes().startswith(b"\x89PNG")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -46,10 +48,17 @@ def test_range_noise_is_as_strong_as_asked_and_only_where_something_was_hit(spli
     assert (noisy.range[~hit] == 50).all() and (noisy.range[hit] < 50).all()
 
 
-def test_image_noise_leaves_alpha(split):
-    noisy = image_noise(split, 0.1, generator())
-    assert torch.equal(noisy.rgb[..., 3], split.rgb[..., 3])
-    assert not torch.equal(noisy.rgb, split.rgb)
+def test_a_hit_near_the_maximum_range_still_reads_as_one(split):
+    far = replace(split, range=torch.full_like(split.range, 49.9))
+    noisy = range_noise(far, 0.5, generator()).range
+    assert noisy.dtype == torch.float32 and (noisy < 50).all()
+
+
+def test_image_noise_is_as_strong_as_asked_and_leaves_alpha(split):
+    grey = replace(split, rgb=torch.full_like(split.rgb, 128))
+    noisy = image_noise(grey, 0.1, generator())
+    assert torch.equal(noisy.rgb[..., 3], grey.rgb[..., 3])
+    assert noisy.rgb[..., :3].double().std() == pytest.approx(25.5, rel=0.02)
 
 
 def test_exposure_multiplies_linear_light_and_none_is_a_missing_image(split):
@@ -77,9 +86,10 @@ def test_the_curves_are_the_same_bytes_again(tmp_path):
         for failure in ("beams_dropped", "range_noise", "image_noise", "exposure")
         for level in (0.0, 0.5, 1.0)
     ]
-    for name in ("1", "2"):
-        draw_failures(rows, tmp_path / f"{name}.png")
-    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+    for name, drawn in (("1", rows), ("2", rows), ("3", [{**rows[0], "accuracy": 0.7}, *rows[1:]])):
+        draw_failures(drawn, tmp_path / f"{name}.png")
+    first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
+    assert first == again != changed
 
 
 def test_what_is_left_without_a_sensor_is_told_in_a_table():
@@ -93,4 +103,5 @@ def test_what_is_left_without_a_sensor_is_told_in_a_table():
     assert "| late, max-pooling | 0.990 ± 0.010 | 0.980 ± 0.010 | 0.500 ± 0.010 |" in table
     assert "| late, max-pooling, modality dropout | 0.990" in table
     assert "30% of the training samples" in table
+    assert "0.990 |" in missing_markdown(rows, 500, 1, 0.3, "simulate") and "± 0.010 |" in table
     assert "not asked" in missing_markdown(rows[:1], 500, 3, 0.3, "simulate")

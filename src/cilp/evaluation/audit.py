@@ -1,8 +1,8 @@
 """Counterfactual scenes: does a classifier look at shape, or at what only went along with it in training?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from cilp.errors import UserError
 from cilp.sensors import lidar_angles, ray_directions, returns
 from cilp.simulation.scenes import SimulateParams, render
 from cilp.training.inputs import Split
+from cilp.training.seeds import summarise
 
 FIRST_SCENE = 1_000_000
 """Number of the first scene that is rendered: beyond any that training may have seen."""
@@ -94,19 +95,12 @@ def mean_returns(split: Split) -> dict[str, float]:
     return {"cube_returns": float(counts[~label].mean()), "sphere_returns": float(counts[label].mean())}
 
 
-def mean_over_seeds(found: Mapping[int, Audited]) -> dict[str, float]:
-    """Mean accuracies over the seeds."""
-    rows = [asdict(one) for one in found.values()]
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
-def mean_of_audits(audits: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What several audits, each of other seeds, say together; all have the same models, conditions and scenes."""
+def together(audits: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several audits, each of one seed, say together; all have the same models, conditions and scenes."""
+    if len(audits) == 1:
+        return audits[0]
     models = {
-        model: {
-            name: {key: float(np.mean([audit["models"][model][name][key] for audit in audits])) for key in figures}
-            for name, figures in found.items()
-        }
-        for model, found in audits[0]["models"].items()
+        model: {name: summarise({n: it["models"][model][name] for n, it in enumerate(audits)}) for name in conditions}
+        for model, conditions in audits[0]["models"].items()
     }
-    return {**audits[0], "models": models, "seeds": sum(audit["seeds"] for audit in audits)}
+    return {**audits[0], "models": models, "seeds": len(audits)}

@@ -1,9 +1,9 @@
 """Sensors that fail or go missing, and what classifiers make of what is left."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +12,8 @@ from cilp.training.inputs import Split
 
 NEAREST = 0.1
 """Least range in metres that noise leaves."""
+FARTHEST = float(np.nextafter(np.float32(MAX_RANGE), np.float32(0)))
+"""Largest range that still reads as a hit, as float32 holds it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def beams_dropped(split: Split, share: float, generator: torch.Generator) -> Spl
 def range_noise(split: Split, deviation: float, generator: torch.Generator) -> Split:
     """Ranges of rays that hit something are off by Gaussian noise, in metres; what hit still reads as a hit."""
     noise = torch.randn(split.range.shape, generator=generator).to(split.range.device) * deviation
-    noisy = (split.range + noise).clamp(NEAREST, math.nextafter(MAX_RANGE, 0))
-    return replace(split, range=torch.where(split.range < MAX_RANGE, noisy.float(), split.range))
+    noisy = (split.range + noise).clamp(NEAREST, FARTHEST)
+    return replace(split, range=torch.where(split.range < MAX_RANGE, noisy, split.range))
 
 
 def image_noise(split: Split, deviation: float, generator: torch.Generator) -> Split:

@@ -14,14 +14,18 @@ from cilp.report.titles import title
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+SHAPES = ("cube", "sphere")
 Audits = Mapping[str, Mapping[str, Any]]
 """By what the classifiers were trained on, in words: ``models`` (``accuracy``, ``cube_accuracy`` and
-``sphere_accuracy`` by model and condition, means over the seeds), ``scenes`` (mean returns by condition), and how many
-``seeds``."""
+``sphere_accuracy`` by model and condition, means over the seeds and their ``_std``), ``scenes`` (mean returns by
+condition), and how many ``seeds``."""
 
 
 def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
-    """A map for each training, side by side: a row for each model, a column for each condition; chance is a half."""
+    """A map for each training, side by side: a row for each model, a column for each condition.
+
+    Chance is white, always right blue, always wrong red, told apart by the colour-blind as well.
+    """
     models = list(dict.fromkeys(model for audit in audits.values() for model in audit["models"]))
     width, height = 1.1 * len(titles) * len(audits), 2.2 + 0.36 * len(models)
     figure, axes = plt.subplots(
@@ -29,16 +33,16 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
     )
     for axis, (name, audit) in zip(axes[0], audits.items(), strict=True):
         values = np.array([[audit["models"][model][key]["accuracy"] for key in titles] for model in models])
-        picture = axis.imshow(values, cmap="viridis", vmin=0.5, vmax=1.0, aspect="auto")
+        picture = axis.imshow(values, cmap="RdBu", vmin=0.0, vmax=1.0, aspect="auto")
         for row, column in np.ndindex(*values.shape):
             value = values[row, column]
-            colour = "white" if value < 0.8 else "black"
-            axis.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=9, color=colour)
+            colour = "white" if abs(value - 0.5) > 0.35 else "black"
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
         axis.set_xticks(range(len(titles)), [textwrap.fill(text, 14) for text in titles.values()], fontsize=8)
         axis.set_yticks(range(len(models)), [title(model) for model in models], fontsize=9)
         axis.tick_params(length=0)
         axis.set_title(f"trained on {name}", fontsize=11)
-    figure.colorbar(picture, ax=axes, label="accuracy (chance: 0.5)", extend="min", aspect=30)
+    figure.colorbar(picture, ax=axes, label="accuracy (chance: 0.5)", aspect=30)
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)
@@ -53,12 +57,17 @@ def audit_markdown(audits: Audits, titles: Mapping[str, str], scenes: int) -> st
             f"| --- |{' --- |' * len(titles)}",
         ]
         for model, found in audit["models"].items():
-            cells = [f"{found[key]['cube_accuracy']:.3f} / {found[key]['sphere_accuracy']:.3f}" for key in titles]
+            cells = [" / ".join(_share(found[key], f"{shape}_accuracy") for shape in SHAPES) for key in titles]
             lines.append(f"| {title(model)} | {' | '.join(cells)} |")
         cells = [f"{it['cube_returns']:.0f} / {it['sphere_returns']:.0f}" for it in map(audit["scenes"].get, titles)]
         lines += [f"| *LiDAR returns* | {' | '.join(cells)} |", ""]
     seeds = " and ".join(f"{audit['seeds']} of those trained on {name}" for name, audit in audits.items())
     lines.append(
-        f"- Accuracy on cubes / on spheres; {scenes:,} scenes rendered for each condition. Means over seeds: {seeds}."
+        f"- Accuracy on cubes / on spheres, mean ± sample standard deviation over the seeds: {seeds}; "
+        f"{scenes:,} scenes rendered for each condition."
     )
     return "\n".join(lines) + "\n"
+
+
+def _share(figures: Mapping[str, float], key: str) -> str:
+    return f"{figures[key]:.2f}" + (f" ± {figures[f'{key}_std']:.2f}" if f"{key}_std" in figures else "")

@@ -22,8 +22,8 @@ WAYS = {
 }
 
 
-def efficiency_markdown(curves: Curves, fusion: str, seeds: int, source: str) -> str:
-    """Model and way by number of scenes, mean ± spread over the seeds."""
+def efficiency_markdown(curves: Curves, fusion: str, seeds: int, least_steps: int, source: str) -> str:
+    """Model and way by number of scenes, mean ± spread over the seeds; no training took fewer than ``least_steps``."""
     title = "# What pretraining is worth in labels"
     if not curves:
         return f"{title}\n\nNot run: `data_efficiency.scenes` is empty.\n"
@@ -42,7 +42,10 @@ def efficiency_markdown(curves: Curves, fusion: str, seeds: int, source: str) ->
     note = (
         f"- Test accuracy, {spread}, each seed with scenes of its own draw; {SOURCES.get(source, source)}. The "
         "checkpoint is chosen on as large a share of the validation scenes. CILP saw no labels, but all training pairs "
-        "and the unlabelled ones."
+        "and the unlabelled ones.\n"
+        f"- Each training has the epochs and the learning rate of its own protocol, and at least {least_steps:,} steps "
+        "(`data_efficiency.least_steps`). Heads and projectors, which cost little, have more epochs than networks from "
+        "scratch: with more steps those might come closer."
     )
     return "\n".join([title, "", *lines, "", note]) + "\n"
 
@@ -70,7 +73,7 @@ def draw_efficiency(curves: Curves, fusion: str, target: Path) -> None:
         axis.set(title=TITLES.get(model, f"{fusion}, max-pooling"), xlabel="labelled scenes", ylim=(0.45, 1.02))
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(loc="lower right", frameon=False, fontsize=9)
+        axis.legend(loc="lower right", bbox_to_anchor=(1.0, 0.1), frameon=False, fontsize=9)
     if not curves:
         axes[0, 0].text(0.5, 0.5, "not run: data_efficiency.scenes is empty", ha="center")
         axes[0, 0].set_axis_off()

@@ -13,6 +13,8 @@ from cilp.report.titles import title
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+ASIDE = 0.05
+"""Distance between neighbouring models, of that between two levels."""
 PANELS = {
     "beams_dropped": "share of LiDAR rays dropped",
     "range_noise": "range noise (m)",
@@ -24,15 +26,18 @@ PANELS = {
 def draw_failures(rows: Sequence[dict], target: Path) -> None:
     """A panel for each failure, a curve for each model: mean over the seeds, with bars of a standard deviation.
 
-    A classifier trained with modality dropout has the colour of the one without, dashed.
+    A classifier trained with modality dropout has the colour of the one without, dashed and hollow. Models stand side
+    by side at each level, so that no bar hides another.
     ``rows`` hold ``model``, ``failure``, ``level``, ``accuracy`` and ``accuracy_std``.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
-    colours = {model: number for number, model in enumerate(m for m in models if not m.endswith("-dropout"))}
+    bases = list(dict.fromkeys(model.removesuffix("-dropout") for model in models))
+    lowest = min(row["accuracy"] - row["accuracy_std"] for row in rows)
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharey=True, layout="constrained")
     for axis, (name, label) in zip(axes.flat, PANELS.items(), strict=True):
-        for model in models:
-            number = colours.get(model.removesuffix("-dropout"), len(COLOURS) - 1)
+        for place, model in enumerate(models):
+            number, dropout = bases.index(model.removesuffix("-dropout")), model.endswith("-dropout")
+            aside = ASIDE * (place - (len(models) - 1) / 2)
             points = sorted(
                 (row["level"], row["accuracy"], row["accuracy_std"])
                 for row in rows
@@ -44,18 +49,20 @@ def draw_failures(rows: Sequence[dict], target: Path) -> None:
                 [max(min(s, 1 - a), 0.0) for a, s in zip(accuracy, spread, strict=True)],
             ]
             axis.errorbar(
-                range(len(levels)), accuracy, yerr=bars, color=COLOURS[number % len(COLOURS)],
-                linestyle="--" if model.endswith("-dropout") else "-", marker=MARKERS[number % len(MARKERS)],
-                markersize=5, linewidth=1.6, capsize=2, label=title(model),
+                [level + aside for level in range(len(levels))], accuracy, yerr=bars,
+                color=COLOURS[number % len(COLOURS)], linestyle="--" if dropout else "-",
+                marker=MARKERS[number % len(MARKERS)], markerfacecolor="white" if dropout else None,
+                markersize=5, linewidth=1.4, elinewidth=1, capsize=2, label=title(model),
             )  # fmt: skip
         axis.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         axis.axhline(0.5, color="0.6", linestyle=":", linewidth=1)
-        axis.set(xlabel=label, ylim=(0.35, 1.02))
+        axis.set(xlabel=label, ylim=(min(0.35, lowest - 0.02), 1.02))
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel("accuracy")
     handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.suptitle("Accuracy, mean over the seeds; bars: one standard deviation", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
@@ -74,10 +81,15 @@ def missing_markdown(rows: Sequence[dict], pairs: int, seeds: int, rate: float, 
         cells = []
         for failure, level in MISSING.values():
             row = found.get((model, failure, level))
-            cells.append(f"{row['accuracy']:.3f} ± {row['accuracy_std']:.3f}" if row else "not asked")
+            cells.append(_share(row, seeds) if row else "not asked")
         lines.append(f"| {title(model)} | {' | '.join(cells)} |")
+    spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     note = (
-        f"- Accuracy on the first {pairs:,} test pairs of {SOURCES.get(source, source)}, mean ± sample standard "
-        f"deviation over {seeds} seeds. With modality dropout, {rate:.0%} of the training samples lacked one sensor."
+        f"- Accuracy on the first {pairs:,} test pairs of {SOURCES.get(source, source)}, {spread}. With modality "
+        f"dropout, {rate:.0%} of the training samples lacked one sensor."
     )
     return "\n".join(["# What is left when a sensor is missing", "", *lines, "", note]) + "\n"
+
+
+def _share(row: dict, seeds: int) -> str:
+    return f"{row['accuracy']:.3f}" + (f" ± {row['accuracy_std']:.3f}" if seeds > 1 else "")

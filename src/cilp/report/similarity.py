@@ -16,16 +16,16 @@ FIRST_BATCH = 32
 CLASS_TITLES = ("cubes", "spheres")
 
 
-def draw_first_batch(similarity: np.ndarray, target: Path) -> None:
+def draw_first_batch(similarity: np.ndarray, seed: int, target: Path) -> None:
     """Draw the cosines (N, N) of one batch in its order, cube and sphere of a scene side by side, into a PNG."""
     figure, axis = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
     _show(figure, axis, similarity)
-    axis.set_title("first validation batch: cube and sphere of 16 scenes" if len(similarity) == 32 else "", fontsize=10)
+    axis.set_title(f"first validation batch: cube and sphere of each scene; seed {seed}", fontsize=10)
     axis.set(xlabel="LiDAR embedding", ylabel="image embedding")
     _save(figure, target)
 
 
-def draw_sorted(similarity: np.ndarray, label: np.ndarray, target: Path) -> None:
+def draw_sorted(similarity: np.ndarray, label: np.ndarray, seed: int, target: Path) -> None:
     """Draw the cosines (N, N) of a whole split, cubes first, then spheres, scenes in the same order, into a PNG.
 
     Own pairs lie on the long diagonal; the twins, the other shape in the same scene, on the two short ones.
@@ -40,7 +40,7 @@ def draw_sorted(similarity: np.ndarray, label: np.ndarray, target: Path) -> None
     axis.set_xticks(middles, [f"LiDAR of {name}" for name in CLASS_TITLES])
     axis.set_yticks(middles, [f"images of {name}" for name in CLASS_TITLES], rotation=90, va="center")
     axis.tick_params(length=0)
-    axis.set_title("validation set, sorted by class; twins on the short diagonals", fontsize=10)
+    axis.set_title(f"validation set, sorted by class, twins on the short diagonals; seed {seed}", fontsize=10)
     _save(figure, target)
 
 
