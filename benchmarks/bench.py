@@ -130,10 +130,10 @@ def main() -> None:
     measure_simulator(bench)
     measure_dvc(bench)
     measure_start(bench)
-    name = device_name(machine)
+    path = Path(f"benchmarks/results/{device_name(machine)}.json")
     rows = [{"what": row.what, "measured": row.value, "to reach": row.aim, **row.figures} for row in bench.rows]
-    write_json(Path(f"benchmarks/results/{name}.json"), {**machine, "rows": rows})
-    print(f"\nbenchmarks/results/{name}.json")
+    write_json(path, {**machine, "rows": rows})
+    print(f"\n{path}")
 
 
 def device_name(machine: dict[str, str]) -> str:
@@ -324,13 +324,15 @@ def measure_simulator(bench: Bench) -> None:
 def measure_dvc(bench: Bench) -> None:
     """``dvc repro`` where everything is up to date."""
     what, aim = "`dvc repro` that has nothing to do", "<= 3 s"
-    dry = subprocess.run(["dvc", "repro", "--dry"], capture_output=True, text=True, check=False)
-    if dry.returncode or "Running stage" in dry.stdout:
+    command = [sys.executable, "-m", "dvc", "repro"]
+    dry = subprocess.run([*command, "--dry"], capture_output=True, text=True, check=False)
+    if dry.returncode:
+        bench.add(what, "not measured: `dvc repro --dry` fails", aim)
+        return
+    if "Running stage" in dry.stdout:
         bench.add(what, "not measured: there is something to do", aim)
         return
-    runs = [
-        bench.seconds(lambda: subprocess.run(["dvc", "repro"], capture_output=True, check=True)) for _ in range(REPEATS)
-    ]
+    runs = [bench.seconds(lambda: subprocess.run(command, capture_output=True, check=True)) for _ in range(REPEATS)]
     bench.add(what, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
 
 

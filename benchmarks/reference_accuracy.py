@@ -23,6 +23,7 @@ from cilp import packed, params
 from cilp.atomic import write_json
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
+from cilp.errors import UserError
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
@@ -37,7 +38,9 @@ def main() -> None:
     arguments = parser.parse_args()
     settings, device = params.load(), prepare_device("auto")
     data = packed.load(Path("data/packed.pt"))
-    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"test_accuracy": {}}
+    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"test_accuracy": {}, **describe(device)}
+    if any(found[key] != value for key, value in describe(device).items()):
+        raise UserError(f"{RESULTS} is of another machine or of other versions; delete it to begin anew.")
     runs, ours = found["test_accuracy"], found.setdefault("our_test_accuracy", {})
     for downsampling in ("strided", "maxpool"):
         for fusion in theirs.FUSIONS:
@@ -63,7 +66,7 @@ def main() -> None:
                 print(
                     f"{fusion}-{downsampling} seed {seed}: test accuracy {done[seed]:.4f} ({seconds:.0f} s)", flush=True
                 )
-                write_json(RESULTS, {**describe(device), **found})
+                write_json(RESULTS, found)
 
 
 def our_accuracy(

@@ -15,7 +15,7 @@ from cilp import params
 from cilp.console import cli
 from cilp.errors import UserError
 from cilp.raw import hub, kaggle
-from cilp.raw.folder import FolderParams, import_tree
+from cilp.raw.folder import SKIPPED, FolderParams, import_tree
 from cilp.raw.layout import Pair, write_manifest
 from cilp.raw.simulate import MOST_SCENES, simulate
 from cilp.simulation.scenes import SimulateParams
@@ -41,9 +41,19 @@ def main() -> None:
         write_manifest(building, pairs)
         shutil.rmtree(TARGET, ignore_errors=True)
         building.rename(TARGET)
+    except UserError as error:
+        raise UserError(keep_report(building, str(error))) from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
     print(f"{TARGET}: {len(pairs):,} pairs of image and range image from {source}")
+
+
+def keep_report(building: Path, message: str) -> str:
+    """Move the list of what was skipped out of a folder that is about to go; the message, naming its new place."""
+    report, kept = building / SKIPPED, TARGET.with_name(SKIPPED)
+    if report.is_file():
+        report.replace(kept)
+    return message.replace(str(report), str(kept))
 
 
 def from_simulator(settings: dict[str, Any], asked: int) -> Fill:

@@ -19,19 +19,33 @@ TARGET = Path("plots/scenes.png")
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     data = packed.load(Path("data/packed.pt"))
-    rows = range(*data.rows("train").indices(len(data.label)))[: 2 * SCENES]
+    rows = both_shapes(data)[:SCENES]
     directions = [ray_directions(*angles) for angles in zip(data.azimuth.numpy(), data.zenith.numpy(), strict=True)]
     views = [
-        View(
-            f"{CLASSES[data.label[row]]} {data.scene[row]:04d}",
-            data.rgb[row].numpy(),
-            data.range[row].numpy(),
-            point_cloud(data.range[row].numpy(), directions[data.sensor[row]]),
-        )
-        for row in rows
+        [
+            View(
+                f"{CLASSES[data.label[row]]} {data.scene[row]:04d}",
+                data.rgb[row].numpy(),
+                data.range[row].numpy(),
+                point_cloud(data.range[row].numpy(), directions[data.sensor[row]]),
+            )
+            for row in pair
+        ]
+        for pair in rows
     ]
-    draw_contact_sheet(list(zip(views[0::2], views[1::2], strict=True)), TARGET)
-    print(f"{TARGET}: {len(rows) // 2} scenes")
+    draw_contact_sheet(views, TARGET)
+    print(f"{TARGET}: {len(views)} scenes")
+
+
+def both_shapes(data: packed.Packed) -> list[list[int]]:
+    """Rows of cube and sphere of each training scene that has both.
+
+    Splits that were given may cut every scene; then any cube stands beside any sphere, under their own numbers.
+    """
+    rows = range(*data.rows("train").indices(len(data.label)))
+    cubes, spheres = ({int(data.scene[row]): row for row in rows if data.label[row] == label} for label in (0, 1))
+    whole = [[cubes[scene], spheres[scene]] for scene in cubes if scene in spheres]
+    return whole or [list(pair) for pair in zip(cubes.values(), spheres.values(), strict=False)]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from cilp import params
 from cilp.console import cli
 from cilp.packed import load, save
-from cilp.packing import pack_unlabelled
+from cilp.packing import pack_unlabelled, undrawn
 from cilp.raw.layout import MANIFEST, read_manifest
 from cilp.simulation.scenes import SimulateParams, render
 
@@ -26,7 +26,7 @@ def main() -> None:
     settings = params.load()
     further = params.whole(settings, "data.unlabelled", 0, MOST_SCENES)
     drawn = set(load(PACKED).scene.tolist())
-    pool = [pair for pair in read_manifest(RAW / MANIFEST) if pair.index not in drawn and pair.split in ("", "train")]
+    pool = undrawn(read_manifest(RAW / MANIFEST), drawn, params.lookup(settings, "data.splits"))
     if params.lookup(settings, "data.source") == "simulate":
         first = params.lookup(settings, "data.scenes")
         simulation = params.section(settings, "data.simulate", SimulateParams)

@@ -305,6 +305,13 @@ def test_a_port_in_use_is_refused_in_one_sentence():
         listen("127.0.0.1", 70000)
 
 
+def test_an_address_that_is_not_here_is_refused_by_its_own_option():
+    with pytest.raises(UserError, match=r"^192\.0\.2\.1:0 cannot be served .* with --address\.$"):  # RFC 5737: nowhere
+        listen("192.0.2.1", 0)
+    with pytest.raises(UserError, match=r"^\[2001:db8::1\]:0 cannot be served .* with --address\.$"):
+        listen("2001:db8::1", 0)
+
+
 def test_the_app_answers_on_loopback_and_ctrl_c_ends_it_with_its_database(project, untouched, tmp_path):
     """Even while a page is open."""
     temporary, home = tmp_path / "temporary", tmp_path / "home"

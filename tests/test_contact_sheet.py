@@ -1,7 +1,16 @@
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pytest
+import torch
+from synthetic import make_packed
 
 from cilp.report.contact_sheet import View, as_the_camera_sees_it, draw_contact_sheet, from_the_side
 from cilp.sensors import lidar_angles, point_cloud, ray_directions
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_range_image_is_turned_as_the_camera_sees_it():
@@ -19,6 +28,24 @@ def test_point_clouds_are_turned_and_not_bent():
     np.testing.assert_allclose(*between, atol=1e-9)
     upright = from_the_side(np.array([[0.0, 25.0, -1.0], [0.0, 25.0, 1.0]]))
     assert upright[1, 1] > upright[0, 1] and upright[1, 0] == upright[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kept", "pairs"),
+    [
+        ([0, 1, 2, 4, 5, 7], [(0, 0), (2, 2)]),  # of scenes 1 and 3 the splits left one shape
+        ([0, 3, 4, 7], [(0, 1), (2, 3)]),  # of every scene
+    ],
+)
+def test_cube_and_sphere_are_of_one_scene_where_splits_leave_both(kept, pairs):
+    both_shapes = runpy.run_path(str(ROOT / "stages/draw_scenes.py"))["both_shapes"]
+    whole = make_packed(train=4, val=0, test=0)
+    rows = torch.tensor(kept)
+    pixels = {name: getattr(whole, name)[rows] for name in ("rgb", "range", "label", "scene", "split", "sensor")}
+    data = replace(whole, **pixels)
+    found = both_shapes(data)
+    assert [tuple(data.scene[pair].tolist()) for pair in found] == pairs
+    assert all(data.label[pair].tolist() == [0, 1] for pair in found)
 
 
 def test_the_sheet_repeats_byte_for_byte_and_shows_what_it_is_given(tmp_path):

@@ -1,13 +1,17 @@
 """The folder source: whatever lies in the tree, good pairs arrive unchanged and all else is skipped with a reason."""
 
 import os
+import re
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from fuzz.mutations import chunk, npy, png, ranges
 from raw_tree import PAIRS, SCENES, contents, write, write_tree, zipped
 
@@ -17,6 +21,8 @@ from cilp.raw.decode import Unusable, decode_range, decode_rgb
 from cilp.raw.folder import FolderParams, import_tree
 from cilp.raw.layout import CLASSES, Pair, class_folder, write_manifest
 from cilp.sensors import MAX_RANGE, lidar_angles
+
+ROOT = Path(__file__).parents[1]
 
 
 def with_value(value: float) -> bytes:
@@ -259,6 +265,29 @@ def test_too_few_scenes_says_what_was_found_after_writing_the_report(tree, root)
         assert part in str(error.value)
     assert str(root / "skipped.csv") in str(error.value)
     assert len((root / "skipped.csv").read_text().splitlines()) == 1 + 5
+
+
+def test_the_stage_keeps_the_report_that_it_names(tree, tmp_path):
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings["data"] |= {"source": "folder", "subset": 3, "test": 2, "folder": {"path": str(tree)}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    (tree / "cubes/rgb/0000.png").write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "stages/acquire.py")], cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    named = re.search(r"\((\S+skipped\.csv) lists", done.stderr)
+    assert "cubes/rgb/0000.png,empty file" in (tmp_path / named[1]).read_text()
+
+
+@pytest.mark.parametrize("pack", [lambda tree: tree, zipped], ids=["folder", "zip"])
+def test_a_manifest_may_be_longer_than_an_image(tree, root, pack):
+    listed = [Pair(index, "cube") for index in range(100_000)]
+    write_manifest(tree, [*listed, *PAIRS[1::2]])
+    assert (tree / "manifest.csv").stat().st_size > 2**20
+    pairs, _ = import_tree(pack(tree), root, SCENES)
+    assert pairs == PAIRS
 
 
 def test_missing_calibration_of_one_class_tells_what_to_copy(tree, root):

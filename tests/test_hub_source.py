@@ -58,17 +58,18 @@ def project(tmp_path):
     """An empty project whose source is the Hub."""
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
     settings["data"] |= {"source": "hub", "subset": 3, "test": 1, "hub": {"repo": NAME, "revision": "main"}}
+    settings["data"]["folder"]["path"] = "/home/someone/archive.zip"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path
 
 
-def run(project, address, *command, code=0, token=None):
+def run(project, address, *command, code=0, token=None, home=None):
     """Run a command of the project as a user would, with a Hugging Face home of its own; what it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment |= {
         "PYTHONPATH": str(ROOT / "src"),
         "HF_ENDPOINT": address,
-        "HF_HOME": str(project / "home"),
+        "HF_HOME": home or str(project / "home"),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -103,6 +104,8 @@ def test_what_is_published_comes_back_byte_for_byte(subset, raw, project, hub):
     assert published["fiftyone.yml"].startswith(b"format: FiftyOneDataset")
     card = published["README.md"].decode()
     assert "| train | 2 | 2 |" in card
+    assert "/home/someone" not in card and "Hadamard" not in card
+    assert yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])["data"]["hub"]["repo"] == NAME
     assert yaml.safe_load(card.split("---")[1])["tags"][0] == "fiftyone"
     models = hub.repositories["models", "user/models"].commits[-1][1]
     assert models["lidar/seed-1.pt"] == b"weights"
@@ -125,6 +128,24 @@ def test_publishing_again_removes_what_is_no_longer_there(subset, project, hub):
     published = hub.repositories["datasets", NAME].commits[-1][1]
     assert "data/rgb/old.png" not in published
     assert set(hub.files) <= set(published)
+
+
+def test_publishing_models_again_removes_those_that_are_gone_and_no_other_file(subset, project, hub):
+    (project / "data").mkdir()
+    (project / "data/subset").symlink_to(subset)
+    (project / "models/lidar").mkdir(parents=True)
+    (project / "models/lidar/seed-1.pt").write_bytes(b"weights")
+    hub.repositories["models", "user/models"] = Repository({"lidar/seed-9.pt": b"old", "data/notes.txt": b"mine"})
+    run(project, hub.address, "-m", "cilp.publish", NAME, "--models", "user/models", token=TOKEN)
+    published = hub.repositories["models", "user/models"].commits[-1][1]
+    assert {"lidar/seed-1.pt", "data/notes.txt"} <= set(published) and "lidar/seed-9.pt" not in published
+
+
+def test_a_cache_whose_path_is_not_normal_is_read_all_the_same(project, hub):
+    hub.repositories["datasets", NAME].commit({**hub.files, "data/rgb/cube-0001.png": b""})
+    (project / "elsewhere").mkdir()
+    run(project, hub.address, str(ROOT / "stages/acquire.py"), home=str(project / "elsewhere/../home"))
+    assert "data/rgb/cube-0001.png,empty file" in (project / "data/raw/skipped.csv").read_text()
 
 
 def test_a_commit_can_be_asked_for_and_needs_no_network_the_second_time(project, hub):
@@ -190,6 +211,7 @@ def test_an_object_with_a_broken_file_is_left_out_and_listed(project, hub):
         ("revision", f"error: The dataset {NAME} has no revision main; mend data.hub.revision."),
         ("token", f"error: The Hub refuses {NAME} at main to this token; mend or unset HF_TOKEN"),
         ("down", f"error: {NAME} at main could not be fetched from the Hub"),
+        ("name", "error: user/a--b is no name that the Hub allows; mend data.hub.repo."),
         ("network", f"error: {NAME} at main could not be fetched from the Hub (ConnectError)"),
     ],
 )
@@ -205,6 +227,9 @@ def test_each_failure_is_one_sentence_that_names_the_cure(project, hub, case, se
         token = "hf_wrong0123456789abcdefghijklmnopq"
     elif case == "down":
         hub.status = 503
+    elif case == "name":
+        settings = (project / "params.yaml").read_text()
+        (project / "params.yaml").write_text(settings.replace(NAME, "user/a--b"))
     else:
         address = "http://127.0.0.1:9"
     printed = acquire(project, address, code=2, token=token)
@@ -212,6 +237,15 @@ def test_each_failure_is_one_sentence_that_names_the_cure(project, hub, case, se
     assert "Traceback" not in printed
     assert not token or token not in printed
     assert not (project / "data/raw").exists()
+
+
+def test_publishing_without_a_network_is_one_sentence(subset, project):
+    (project / "data").mkdir()
+    (project / "data/subset").symlink_to(subset)
+    printed = run(project, "http://127.0.0.1:9", "-m", "cilp.publish", NAME, code=2, token=TOKEN)
+    assert printed.splitlines()[-1] == (
+        f"error: {NAME} could not be pushed to the Hub (ConnectError); check name and network."
+    )
 
 
 @pytest.mark.parametrize(

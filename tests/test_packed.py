@@ -9,7 +9,8 @@ from synthetic import make_packed
 
 from cilp import packed, params
 from cilp.errors import UserError
-from cilp.packing import UNLABELLED, pack_unlabelled
+from cilp.packing import UNLABELLED, pack_unlabelled, undrawn
+from cilp.raw.layout import Pair
 from cilp.raw.simulate import simulate
 from cilp.simulation.scenes import SimulateParams, render
 
@@ -67,6 +68,12 @@ def test_further_scenes_are_those_of_a_larger_study(tmp_path):
         assert torch.equal(getattr(rendered, name), getattr(decoded, name)), name
     assert rendered.scene.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert set(rendered.label.tolist()) == {UNLABELLED}
+
+
+def test_splits_that_were_drawn_anew_hold_nothing_back_from_the_unlabelled():
+    pairs = [Pair(0, "cube", "train"), Pair(1, "cube", "val"), Pair(2, "cube", "test"), Pair(3, "cube", "")]
+    assert undrawn(pairs, {0}, "given") == [pairs[3]]
+    assert undrawn(pairs, {0}, "drawn") == pairs[1:]
 
 
 class Malicious:

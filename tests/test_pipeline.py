@@ -357,7 +357,8 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(project, sandbox):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminated")],
 )
 def test_a_signal_ends_training_with_one_line(sandbox, number, code, word):
     set_params(sandbox, {"fusion": {"late": {"epochs": 10_000}}})

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -228,7 +229,8 @@ def test_point_clouds_hold_the_returns_of_the_range_image(exported, raw):
     np.testing.assert_array_equal(np.frombuffer(points, "<f4").reshape(-1, 3), expected.astype(np.float32))
 
 
-def run_stage(project, **environment):
+def run_stage(project, code=0, **environment):
+    """Lines that it printed; what it says on stderr, if it is to fail."""
     done = subprocess.run(
         [sys.executable, REPOSITORY / "stages" / "subset.py"],
         cwd=project,
@@ -237,8 +239,8 @@ def run_stage(project, **environment):
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+    assert (done.returncode, done.stderr if code == 0 else "") == (code, "")
+    return done.stdout.splitlines() if code == 0 else done.stderr
 
 
 def test_the_stage_repeats_the_export_byte_for_byte_and_leaves_no_other_trace(raw, exported):
@@ -269,6 +271,15 @@ def test_a_configured_database_server_is_left_as_it_was(raw):
         run_stage(project, FIFTYONE_DATABASE_URI=uri, FIFTYONE_DATABASE_VALIDATION="false")
         assert client.list_database_names() == before
         assert client["fiftyone"]["datasets"].count_documents({}) == 1
+
+
+def test_a_configured_database_server_that_is_down_is_one_sentence_without_its_password(raw):
+    project = raw.parents[1]
+    (project / "params.yaml").write_text(PARAMS)
+    uri = "mongodb://user:SECRET@127.0.0.1:9/?connectTimeoutMS=200"
+    done = run_stage(project, code=2, FIFTYONE_DATABASE_URI=uri, FIFTYONE_DATABASE_VALIDATION="false")
+    assert re.search(r"error: The MongoDB server of FIFTYONE_DATABASE_URI, .* does not answer \(\w+\); start it", done)
+    assert "Traceback" not in done and "SECRET" not in done
 
 
 @pytest.mark.parametrize("failure", [UserError, KeyboardInterrupt])

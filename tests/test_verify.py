@@ -72,12 +72,27 @@ def test_other_bytes_of_equal_figures_and_other_files_count_on_the_same_machine_
     ):
         assert len(list(compare({path: old}, {path: new}, exact=True))) == 1, path
         assert not list(compare({path: old}, {path: new}, exact=False)), path
-    assert list(compare({"a.json": b"{}"}, {}, exact=False)) == [Difference("a.json", "(file)", "there", "missing")]
-    assert [one.key for one in compare({"a.json": b"{"}, {"a.json": b"{}"}, exact=False)] == ["(content)"]
-    rows = b"seed,loss\n51,0.5\n52,0.6\n"
-    assert not list(compare({"a.csv": rows}, {"a.csv": rows.replace(b"0.6", b"0.7")}, exact=False))
-    for other in (rows + b"53,0.1\n", rows.replace(b"52", b"53"), rows.replace(b"loss", b"cost")):
-        assert list(compare({"a.csv": rows}, {"a.csv": other}, exact=False)), other
+    name = "metrics/a.json"
+    assert list(compare({name: b"{}"}, {}, exact=False)) == [Difference(name, "(file)", "there", "missing")]
+    assert [one.key for one in compare({name: b"{"}, {name: b"{}"}, exact=False)] == ["(content)"]
+    rows, name = b"seed,loss,samples\n51,0.5,10\n52,0.6,9\n", "plots/a.csv"
+    for other in (rows.replace(b"0.6", b"0.7"), rows.replace(b"10", b"11")):
+        assert not list(compare({name: rows}, {name: other}, exact=False)), other
+    for other in (rows + b"53,0.1,1\n", rows.replace(b"52", b"53"), rows.replace(b"loss", b"cost")):
+        assert list(compare({name: rows}, {name: other}, exact=False)), other
+
+
+def test_lists_are_compared_figure_by_figure():
+    old, new = ({"comparisons": [{"low": 0.1}, {"low": low}]} for low in (0.2, 0.2001))
+    assert not list(compare(as_json(**old), as_json(**new), exact=False))
+    found = list(compare(as_json(**old), as_json(**new), exact=True))
+    assert [(one.key, one.committed, one.now) for one in found] == [("comparisons.1.low", 0.2, 0.2001)]
+
+
+def test_of_a_table_in_the_cache_the_hash_alone_is_compared():
+    old, new = ({"data/predictions.csv": digit * 32} for digit in (b"0", b"1"))
+    assert [one.key for one in compare(old, new, exact=True)] == ["(content)"]
+    assert not list(compare(old, new, exact=False))
 
 
 def test_the_table_names_file_key_both_values_and_the_difference():
@@ -126,6 +141,17 @@ def test_a_figure_that_was_tampered_with_is_found_and_left(project):
         run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
         if "tampered" in run(project, "git", "log", "-1", "--format=%s"):
             run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
+
+
+def test_a_stage_that_writes_nothing_does_not_count_as_reproduced(project):
+    script = project / "stages/calibration.py"
+    before = script.read_text()
+    script.write_text(before.replace('write_json(Path("metrics/calibration.json"), metrics)', "print(metrics)"))
+    commit(project, "writes one file less")
+    try:
+        assert "error: calibration failed when it was run again" in verify(project, "calibration", code=2)
+    finally:
+        run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
 
 
 def test_results_of_another_seed_are_found(project):

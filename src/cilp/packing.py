@@ -37,6 +37,15 @@ def pack(export: Export) -> Packed:
     )
 
 
+def undrawn(pairs: Iterable[Pair], drawn: set[int], splits: str) -> list[Pair]:
+    """Pairs of scenes that are not among those ``drawn``.
+
+    With ``splits: given``, what the source holds out for validation or test stays out, too.
+    """
+    held_out = ("val", "test") if splits == "given" else ()
+    return [pair for pair in pairs if pair.index not in drawn and pair.split not in held_out]
+
+
 def pack_unlabelled(
     root: Path,
     pairs: Sequence[Pair],

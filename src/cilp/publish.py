@@ -54,6 +54,8 @@ def dataset_card(export: Export, settings: dict) -> str:
     source = params.choice(settings, "data.source", tuple(ORIGINS))
     section = settings["data"].get(source) or {}
     origin = ORIGINS[source].format(section.get("repo") or section.get("dataset"))
+    made = {name: value for name, value in settings["data"].items() if name not in ORIGINS or name == source}
+    made.pop("folder", None)  # a path on the publisher's own disk
     metadata = {
         "pretty_name": "Cubes and spheres, seen by a camera and a LiDAR",
         "tags": ["fiftyone", "group", "image", "point-cloud"],
@@ -78,7 +80,7 @@ with their split. The angles of the LiDAR, in radians, are `azimuth_cubes`, `zen
 Params that made it:
 
 ```yaml
-{yaml.safe_dump({"data": settings["data"]}, sort_keys=False)}```
+{yaml.safe_dump({"data": made}, sort_keys=False)}```
 """
 
 
@@ -123,14 +125,18 @@ def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: boo
         operations = [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
         api.create_commit(repo, operations, repo_type=kind, commit_message="Describe the files")
         api.upload_folder(
-            repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=[".gitignore"], delete_patterns=["data/*"]
+            repo_id=repo,
+            repo_type=kind,
+            folder_path=folder,
+            ignore_patterns=[".gitignore"],
+            delete_patterns=["data/*"] if kind == "dataset" else ["*.pt"],  # of an earlier push: no other file
         )
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         cure = "set HF_TOKEN to a token that may write there" if status in (401, 403, 404) else "try again later"
         raise UserError(f"The Hub refuses to write {repo} (status {status}); {cure}.") from None
-    except (OSError, errors.HFValidationError) as error:
-        reason = type(error).__name__
+    except Exception as error:  # httpx's, OSError and the Hub client's own, all meaning that it did not arrive
+        reason = type(error.__cause__ or error).__name__
         raise UserError(f"{repo} could not be pushed to the Hub ({reason}); check name and network.") from None
     print(f"{cli.without_credentials(address)}: pushed {folder}")
 

@@ -27,6 +27,10 @@ from cilp.training.inputs import Split
 from cilp.training.loop import Trained
 
 MODES = ("auto", "online", "offline", "disabled")
+SECONDS_TO_REACH = 15.0
+"""How long a run that may as well be offline tries to be online, unless WANDB_INIT_TIMEOUT says; by default, 90."""
+_unreachable: list[str] = []
+"""Why it could not be: the further runs of this process do not try again."""
 TABLE_ROWS = 16
 """Test samples shown in the table of predictions: the first of each class."""
 
@@ -110,10 +114,14 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
         return Run()
     asked_online = mode == "online"
     if mode == "auto":
-        mode = "online" if _has_key() else "offline"
+        mode = "online" if _has_key() and not _unreachable else "offline"
     folder = Path("wandb").resolve()
     folder.mkdir(exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))  # pictures of a table; elsewhere by default
+
+    patience = {}
+    if not asked_online and "WANDB_INIT_TIMEOUT" not in os.environ:
+        patience["init_timeout"] = SECONDS_TO_REACH
 
     def init(mode: str) -> Any:
         return wandb.init(
@@ -125,7 +133,7 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
             mode=mode,
             dir=str(folder.parent),
             reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=mode == "offline"),
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=mode == "offline", **patience),
         )
 
     try:
@@ -136,7 +144,8 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
             raise UserError(
                 f"Weights & Biases cannot be reached ({reason}); run `wandb login`, or set WANDB_MODE=offline."
             ) from None
-        print(f"Weights & Biases cannot be reached ({reason}); the run is recorded offline")
+        print(f"Weights & Biases cannot be reached ({reason}); this run and the next ones are recorded offline")
+        _unreachable.append(reason)
         run = init("offline")
     except ValueError as error:  # pydantic's, whose text quotes the value: an address may hold a token
         names = ["WANDB_" + str(detail["loc"][0]).upper() for detail in getattr(error, "errors", list)()]

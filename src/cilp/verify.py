@@ -23,10 +23,12 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +47,8 @@ SHARES = ("accuracy", "recall", "cosine")
 ABSOLUTE, RELATIVE, SPREADS = 0.02, 0.25, 3.0
 MEASURED = ("costs/",)
 FIGURES = (".json", ".csv")
+COUNTED = ", samples"
+"""Column of how many samples a model calls what: whole numbers that follow from its accuracy."""
 MACHINE = ("device", "python", "torch", "numpy")
 Lock = Mapping[str, Mapping[str, Any]]
 
@@ -80,19 +84,21 @@ def main() -> None:
     differences, files = [], 0
     with tempfile.TemporaryDirectory(prefix="verify-", dir=_scratch(root)) as folder:
         clone = Path(folder) / "clone"
-        make_clone(root, clone, lock, stages)
+        read = make_clone(root, clone, lock, stages)
         print(
             f"Commit {_git(root, 'rev-parse', '--short', 'HEAD').strip()}; uncommitted changes are left out.",
             flush=True,
         )
-        for stage in stages:
+        for stage in stages:  # each from what is committed, not from what the one before has just written
             there = recorded_machine(clone, lock, stage)
             exact = there == here and not arguments.tolerant
             before = committed_outputs(clone, lock, stage)
+            forget_outputs(clone, lock, stage)
             run_again(clone, stage)
             found = list(compare(before, committed_outputs(clone, read_lock(clone, head=False), stage), exact))
             how = "byte for byte" if exact else f"within the tolerance, since recorded on {_machine(there)}"
-            count = len(before) if exact else sum(path.endswith(FIGURES) for path in before)
+            restore(clone, read)
+            count = len(before) if exact else sum(map(_holds_figures, before))
             print(
                 f"{stage}: {_counted(count, 'output')} compared {how}: {_counted(len(found), 'difference')}.",
                 flush=True,
@@ -148,8 +154,8 @@ def _overlap(one: str, other: str) -> bool:
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
-def make_clone(root: Path, clone: Path, lock: Lock, stages: Sequence[str]) -> None:
-    """Clone the last commit of ``root``, and take what ``stages`` read out of its DVC cache.
+def make_clone(root: Path, clone: Path, lock: Lock, stages: Sequence[str]) -> list[str]:
+    """Clone the last commit of ``root``, and take what ``stages`` read out of its DVC cache; returns what that is.
 
     Raises:
         UserError: the cache lacks some of it.
@@ -167,6 +173,24 @@ def make_clone(root: Path, clone: Path, lock: Lock, stages: Sequence[str]) -> No
         raise UserError(
             f"DVC's cache lacks some of {', '.join(needed)}, which is to be read; run `dvc pull` or `dvc repro` first."
         )
+    return needed
+
+
+def restore(clone: Path, read: Sequence[str]) -> None:
+    """What the last commit holds, and ``read`` of its cache, whatever a stage has written over it."""
+    _git(clone, "checkout", "--quiet", "--force", "HEAD", "--", ".")
+    if read:
+        _run(clone, "dvc", "checkout", "--quiet", "--force", *read)
+
+
+def forget_outputs(clone: Path, lock: Lock, stage: str) -> None:
+    """Remove what a stage wrote: DVC leaves outputs that persist, and one not written anew must not count as equal."""
+    for out in lock[stage]["outs"]:
+        path = clone / out["path"]
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def run_again(clone: Path, stage: str) -> None:
@@ -179,9 +203,21 @@ def run_again(clone: Path, stage: str) -> None:
     except BaseException:
         os.killpg(running.pid, signal.SIGTERM)
         running.wait()
+        _wait_for_group(running.pid)
         raise
     if code:
         raise UserError(f"{stage} failed when it was run again; the lines above say why.")
+
+
+def _wait_for_group(group: int) -> None:
+    """Until the last process of a group has ended, which DVC does not wait for, or ten seconds."""
+    end = time.monotonic() + 10
+    try:
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.05)
+    except ProcessLookupError:
+        pass
 
 
 def recorded_machine(clone: Path, lock: Lock, stage: str) -> dict[str, str]:
@@ -216,7 +252,7 @@ def compare(before: Mapping[str, bytes], after: Mapping[str, bytes], exact: bool
             yield Difference(path, "(file)", *("missing" if content is None else "there" for content in (old, new)))
         elif old == new:
             continue
-        elif path.endswith(FIGURES):
+        elif _holds_figures(path):
             try:
                 both = figures(path, old), figures(path, new)
             except ValueError:  # what is committed is no JSON any more
@@ -225,6 +261,11 @@ def compare(before: Mapping[str, bytes], after: Mapping[str, bytes], exact: bool
                 yield from _compare_figures(path, *both, exact)
         elif exact:
             yield Difference(path, "(content)", _brief(old), _brief(new))
+
+
+def _holds_figures(path: str) -> bool:
+    """Whether it is read figure by figure; of what lies in DVC's cache, the hash alone is known."""
+    return path.startswith(("metrics/", "plots/")) and path.endswith(FIGURES)
 
 
 def _brief(content: bytes) -> str:
@@ -249,6 +290,8 @@ def _compare_figures(path: str, old: dict, new: dict, exact: bool) -> Iterator[D
 
 def _tolerated(path: str, key: str, committed: Any, now: Any, old: Mapping[str, Any]) -> bool:
     """Whether another machine may write ``now`` where ``committed`` stands."""
+    if path.endswith(".csv") and key.endswith(COUNTED):
+        return _is_number(committed) and _is_number(now)
     if not (isinstance(committed, float) and isinstance(now, float)):
         return False
     if path.endswith(".csv") or key.endswith("_std"):
@@ -268,8 +311,8 @@ def figures(path: str, content: bytes) -> dict[str, Any]:
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, item in value.items():
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _flat(item, f"{key}.{name}" if key else name)
     else:
         yield key, value

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cilp import params
 from cilp.app.dataset import build
-from cilp.app.server import SIGNALS, listen, serve
+from cilp.app.server import SIGNALS, host, listen, serve
 from cilp.console import cli
 from cilp.training.device import prepare_device
 from cilp.training.seeds import check_seeds
@@ -36,7 +36,7 @@ def main() -> None:
     listener = listen(arguments.address, arguments.port)  # before anything that takes its time
     with listener, tempfile.TemporaryDirectory(prefix="cilp-app-") as folder:
         dataset = build(Path(folder), seed, device)
-        url = f"http://{arguments.address}:{listener.getsockname()[1]}"
+        url = f"http://{host(arguments.address)}:{listener.getsockname()[1]}"
 
         def announce() -> None:
             print(f"The App is at {url}; Ctrl-C ends it.", flush=True)

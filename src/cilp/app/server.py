@@ -1,6 +1,7 @@
 """The server of the App, in this process."""
 
 import asyncio
+import errno
 import signal
 import socket
 from collections.abc import Callable
@@ -24,11 +25,19 @@ def listen(address: str, port: int) -> socket.socket:
     Raises:
         UserError: they are taken, or not to be had.
     """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, port))
+        return socket.create_server((address, port), family=family)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{address}:{port} cannot be served ({reason}); choose another one with --port.") from None
+        taken = isinstance(error, OverflowError) or error.errno in (errno.EADDRINUSE, errno.EACCES)
+        option = "--port" if taken else "--address"
+        raise UserError(f"{host(address)}:{port} cannot be served ({reason}); choose another with {option}.") from None
+
+
+def host(address: str) -> str:
+    """An address as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
 
 
 def serve(dataset: Any, listener: socket.socket, announce: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """What every stage script does around its ``main()``: messages instead of tracebacks, exit codes, Ctrl-C."""
 
+import contextlib
 import errno
 import os
 import re
@@ -23,10 +24,12 @@ SAID_OTHERWISE = re.compile(
 def run(main: Callable[[], None]) -> None:
     """Run ``main`` and exit: 0 when done, 2 with one sentence for a ``UserError``, 130 on Ctrl-C, 143 on SIGTERM.
 
-    A termination (a scheduler whose time is up, a shutdown) unwinds like Ctrl-C, so that temporary files go. A full
-    disk is the user's to put right, wherever it shows.
+    A termination (a scheduler whose time is up, a shutdown) and a terminal that is closed (129) unwind like Ctrl-C, so
+    that temporary files go. A full disk is the user's to put right, wherever it shows.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # below nohup it stays ignored
+        signal.signal(signal.SIGHUP, _terminate)
     try:
         with alone():
             main()
@@ -77,5 +80,6 @@ def _is_full(folder: Path) -> bool:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)
-    print("terminated", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print("terminated", file=sys.stderr)
     sys.exit(128 + number)

@@ -38,10 +38,10 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, Val
 
 @dataclass(frozen=True)
 class Entry:
-    """One file: its path relative to the source, and how to ``read`` it (raises ``Unusable``)."""
+    """One file: its path relative to the source, and how to ``read`` it, up to a limit (raises ``Unusable``)."""
 
     name: PurePosixPath
-    read: Callable[[], bytes]
+    read: Callable[..., bytes]
 
 
 class _BoundedReads(io.BufferedReader):
@@ -165,12 +165,12 @@ def _safe_path(name: str) -> PurePosixPath | None:
     return path
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int = MAX_FILE_BYTES) -> bytes:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise Unusable("compressed by another method than deflate")
     try:
         with archive.open(info) as file:
-            data = bounded(file.read(MAX_FILE_BYTES + 1))
+            data = bounded(file.read(limit + 1), limit)
         if len(data) != info.file_size:
             raise ValueError("another size than the archive says")
         return data

@@ -40,23 +40,23 @@ class Unusable(Exception):
     """A file that cannot be used; the message is the reason, worded so that like cases count together."""
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """All bytes of a file.
 
     Raises:
-        Unusable: it cannot be read, or is too long to be part of the raw layout.
+        Unusable: it cannot be read, or is longer than ``limit``, by default than any image or array of the raw layout.
     """
     try:
         with open(path, "rb") as file:
-            return bounded(file.read(MAX_FILE_BYTES + 1))
+            return bounded(file.read(limit + 1), limit)
     except OSError:
         raise Unusable("file that cannot be read") from None
 
 
-def bounded(data: bytes) -> bytes:
-    """``data``, or ``Unusable`` if it is longer than ``MAX_FILE_BYTES``."""
-    if len(data) > MAX_FILE_BYTES:
-        raise Unusable(f"file of more than {MAX_FILE_BYTES // 2**20} MiB")
+def bounded(data: bytes, limit: int) -> bytes:
+    """``data``, or ``Unusable`` if it is longer than ``limit``."""
+    if len(data) > limit:
+        raise Unusable(f"file of more than {limit // 2**20} MiB")
     return data
 
 

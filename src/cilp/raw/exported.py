@@ -209,7 +209,7 @@ def _scenes(objects: list[_Object], source: Path) -> list[int]:
     if None not in explicit:
         keys = list(zip((found.label for found in objects), explicit, strict=True))
         if len(set(keys)) < len(keys):
-            label, scene = next(key for key in keys if keys.count(key) > 1)
+            (label, scene), _ = Counter(keys).most_common(1)[0]
             raise UserError(f"{source} has the {label} of scene {scene} twice; remove one of the groups.")
         return explicit
     stems = [re.match(r"[0-9]{1,9}(?![0-9])", found.rgb_path.stem) for found in objects]

@@ -21,6 +21,7 @@ from cilp.raw.layout import (
     CLASSES,
     INDEX,
     MANIFEST,
+    MAX_MANIFEST_BYTES,
     Pair,
     class_folder,
     lidar_path,
@@ -231,7 +232,7 @@ def _read_splits(manifest: Entry | None, source: Path) -> dict[tuple[str, int], 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / MANIFEST
         try:
-            copy.write_bytes(manifest.read())
+            copy.write_bytes(manifest.read(MAX_MANIFEST_BYTES))
             return {(pair.label, pair.index): pair.split for pair in read_manifest(copy)}
         except UserError as error:
             raise UserError(str(error).replace(str(copy), shown)) from None

@@ -5,6 +5,7 @@ goes on where it stopped, and a commit that was fetched once needs no network ag
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,10 @@ def fetch(params: HubParams) -> tuple[Path, str]:
                 f"The Hub refuses {name} to this token; mend or unset HF_TOKEN, or run `hf auth login`."
             ) from None
         raise UserError(_unreachable(name, f"status {error.response.status_code}")) from None
+    except errors.HFValidationError:
+        raise UserError(f"{params.repo} is no name that the Hub allows; mend data.hub.repo.") from None
+    except PermissionError as error:
+        raise UserError(f"{error.filename} cannot be written; set HF_HOME to a folder of your own.") from None
     except Exception as error:  # httpx's, OSError and the Hub client's own, all meaning that it did not come
         reason = type(error.__cause__ or error).__name__  # texts may quote addresses
         raise UserError(_unreachable(name, reason)) from None
@@ -93,6 +98,7 @@ def import_export(folder: Path, root: Path, params: HubParams, commit: str) -> t
     Raises:
         UserError: the files are no grouped export with calibration.
     """
+    folder = Path(os.path.normpath(folder))  # as the paths of its files are
     export = read_export(folder, need_splits=False)
     for label, (azimuth, zenith) in export.calibration.items():
         write_calibration(root, label, azimuth, zenith)

@@ -12,6 +12,9 @@ from types import ModuleType
 
 from cilp.errors import UserError
 
+SECONDS_TO_ANSWER = 5
+"""How long a configured MongoDB server may take."""
+
 
 @functools.cache
 def connect() -> ModuleType:
@@ -22,7 +25,7 @@ def connect() -> ModuleType:
     database instead. FiftyOne connects once per process, so this must come before any other use of it.
 
     Raises:
-        UserError: FiftyOne or its ``mongod`` is not installed.
+        UserError: FiftyOne or its ``mongod`` is not installed, or a configured server does not answer.
     """
     os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
     try:
@@ -36,6 +39,7 @@ def connect() -> ModuleType:
     name = f"cilp-{uuid.uuid4().hex}"
     fo.config.database_name = name
     if fo.config.database_uri is not None:
+        _check_server(fo.config.database_uri)
         atexit.register(_drop, fo.config.database_uri, name)
         return fo
     try:
@@ -71,6 +75,21 @@ def _stop(folder: str) -> None:
         service.stop()
         child.wait()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_server(uri: str) -> None:
+    """FiftyOne itself, and ``_drop`` again, would give up after half a minute each, with tracebacks."""
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    try:
+        with MongoClient(uri, serverSelectionTimeoutMS=SECONDS_TO_ANSWER * 1000) as client:
+            client.admin.command("ping")
+    except PyMongoError as error:  # whose text quotes the address, which may hold a password
+        raise UserError(
+            f"The MongoDB server of FIFTYONE_DATABASE_URI, or of FiftyOne's database_uri, does not answer "
+            f"({type(error).__name__}); start it, or unset that."
+        ) from None
 
 
 def _drop(uri: str, name: str) -> None:
