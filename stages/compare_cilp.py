@@ -23,7 +23,8 @@ def main() -> None:
     ablation = params.lookup(settings, "cilp_ablation")
     titles = {name: recipe.get("title", name) for name, recipe in ablation["recipes"].items()}
     seed = params.lookup(settings, "seeds")[0]
-    table = ablation_markdown(read_ablation(list(titles)), titles, seed, ablation["pairs"], source)
+    whole = params.lookup(settings, "cilp.steps") * params.lookup(settings, "cilp.batch_size")
+    table = ablation_markdown(read_ablation(list(titles)), titles, seed, ablation["pairs"], whole, source)
     write_text(Path("metrics/cilp_results.md"), results)
     write_text(Path("metrics/cilp_ablation.md"), table)
     draw_pretraining(Path("plots/cilp.csv"), Path("plots/cilp_curves.png"))

@@ -48,7 +48,7 @@ def test_exactly_the_declared_recipes_are_read(tmp_path):
     for name, accuracy in (("ours", 0.9), ("left-over", 0.1)):
         figures = {"unscaled_loss": 3.0, "recall_at_1": 0.4, "recall_at_5": 0.8, "rgb2lidar_accuracy": accuracy}
         (folder / f"{name}.json").write_text(json.dumps({**figures, "training_pairs": 3600}))
-    table = ablation_markdown(read_ablation(["ours"], tmp_path), {"ours": "our recipe"}, 51, 25600, "simulate")
+    table = ablation_markdown(read_ablation(["ours"], tmp_path), {"ours": "our recipe"}, 51, 25600, 256000, "simulate")
     assert "| our recipe | 3.000 | - | 0.400 | 0.800 | 0.9000 | 3,600 |" in table
     assert "left-over" not in table
     assert "Seed 51 alone" in table

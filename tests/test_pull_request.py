@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cilp.report.verdict import BETTER, NOISE, ONE_SEED, UNCHANGED, WORSE, judge
+from cilp.report.verdict import BETTER, NO_SPREAD, NOISE, ONE_SEED, UNCHANGED, WORSE, judge
 from cilp.training.seeds import write_metrics, write_rows
 
 ROOT = Path(__file__).parents[1]
@@ -116,6 +116,7 @@ def project(tmp_path_factory):
     shift(project, "fusion/late-strided", "valid_loss", [-0.001] * 3)
     shift(project, "rgb2lidar", "test_accuracy", [0.010, 0.011, 0.012])
     (project / "metrics/fusion/concat-strided.csv").unlink()
+    (project / "metrics/significance.json").write_text("{}")
     (project / "plots/fusion_loss_curves.png").write_bytes(b"after")
     commit(project, "variation")
     git(project, "checkout", "--quiet", "main")
@@ -135,11 +136,14 @@ def test_a_verdict_for_every_model_and_what_changed_on_main_is_no_change_of_the_
     assert late[2] == f"**{WORSE}**"
     assert late[1].startswith("+0.6000 [+0.3516, +0.8484]")  # 0.6 -+ t(0.975, 2) * 0.1 / sqrt(3)
     assert late[4] == NOISE
-    assert line(text, "| late, strided")[1:3] == ["-0.0010 [-0.0010, -0.0010]", f"**{BETTER}**"]
+    assert line(text, "| late, strided")[1:3] == ["-0.0010", NO_SPREAD]
     assert line(text, "| concatenation, max-pooling")[1:] == ["=", UNCHANGED, "=", UNCHANGED]
     assert line(text, "| concatenation, strided")[1] == "no longer there"
     assert line(text, "| RGB-to-LiDAR | = |")[2:] == [UNCHANGED, "+0.0110 [+0.0085, +0.0135]", f"**{BETTER}**"]
-    assert text.splitlines()[2] == "**2 better, 1 worse, 1 within noise, 10 unchanged, 1 no longer there.**"
+    assert (
+        text.splitlines()[2]
+        == "**1 better, 1 worse, 1 within noise, 10 unchanged, 1 no spread: cannot tell, 1 no longer there.**"
+    )
 
 
 def test_every_cell_shows_its_change(text):
@@ -151,7 +155,8 @@ def test_every_cell_shows_its_change(text):
 
 def test_params_data_and_pictures_before_and_after(project, text):
     assert line(text, "| `fusion.late.lr`") == ["`fusion.late.lr`", "`0.001`", "`0.0005`"]
-    assert "test data are the same" in text
+    assert "The data are the same (training, validation and test data)." in text
+    assert "in no table here: `metrics/significance.json`." in text
     assert "![Loss curves before](base/plots/fusion_loss_curves.png)" in text
     assert "Unchanged.\n\n![Similarity matrix](head/plots/similarity_matrix.png)" in text
     for picture in ("base/plots/fusion_loss_curves.png", "head/plots/similarity_matrix.png"):
@@ -179,6 +184,22 @@ def test_other_data_are_pointed_out(project, tmp_path):
     assert "No param." in text
 
 
+def test_without_twins_a_higher_loss_is_worse_and_what_is_gone_is_said(project, tmp_path):
+    git(project, "checkout", "--quiet", "-b", "twins", "variation")
+    write(project, "cilp", {"valid_loss": [0.5, 0.6, 0.7], "test_loss": [0.5, 0.6, 0.7]})
+    (project / "dvc.lock").unlink()
+    commit(project, "no twins")
+    write(project, "cilp", {"valid_loss": [0.5, 0.6, 0.7], "test_loss": [0.9, 1.01, 1.12]})
+    commit(project, "worse")
+    text = report(project, "--base", "twins~1", "--output", str(tmp_path / "report"))
+    before = report(project, "--base", "variation", "--output", str(tmp_path / "report"))
+    git(project, "checkout", "--quiet", "variation")
+    assert line(text, "| CILP | =")[4] == f"**{WORSE}**"
+    assert "Whether the data are the same is not known" in text
+    assert line(before, "| CILP | =")[3] == "other figures"
+    assert line(before, "| CILP | twin test")[2:] == ["not measured", "no longer there"]
+
+
 def test_a_base_that_is_not_there_is_refused(project, tmp_path):
     assert "no-such is no revision" in report(project, "--base", "no-such", "--output", str(tmp_path / "a"), code=2)
     assert not (tmp_path / "a").exists()
@@ -195,4 +216,6 @@ def test_verdicts():
     assert judge(three, elsewhere, True).word == NOISE
     verdict = judge(three, elsewhere, True)
     assert verdict.interval[0] < 0 < verdict.change < verdict.interval[1]
+    same_step = {seed: value + 0.0005 for seed, value in {1: 0.9990, 2: 0.9985, 3: 0.9975}.items()}
+    assert judge({1: 0.9990, 2: 0.9985, 3: 0.9975}, same_step, True).word == NO_SPREAD  # one sample in 2,000 each
     assert judge(dict.fromkeys((1, 2), 0.5), dict.fromkeys((3, 4), 0.5), True).word == NOISE

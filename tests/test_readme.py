@@ -1,7 +1,10 @@
+import collections
+import itertools
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 from clone import committed
 
 from cilp.report.readme import TABLES, insert_tables
@@ -36,3 +39,44 @@ def test_every_command_and_file_that_the_readme_names_exists():
     made = ("data/", "models/", "wandb/", "dvc_plots/")
     for name in re.findall(r"\]\((?!https?:|#)([^)]+)\)", readme):
         assert name.startswith(made) or (ROOT / name).exists(), name
+
+
+def edges_drawn():
+    """Of the graph under "How it works": (stage, stage that reads what it writes)."""
+    graph = (ROOT / "README.md").read_text().split("## How it works")[1].split("```mermaid\n")[1].split("```")[0]
+    for line in graph.splitlines()[1:]:
+        groups = [re.findall(r"[a-z_]\w*", re.sub(r'\[".*?"\]', "", group)) for group in line.split("-->")]
+        for ones, others in itertools.pairwise(groups):
+            yield from itertools.product(ones, others)
+
+
+def edges_declared():
+    """The same out of dvc.yaml, a matrix as one stage."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    paths = {}
+    for name, stage in stages.items():
+        stage = stage.get("do", stage)
+        outs = [path for kind in ("outs", "metrics", "plots") for path in stage.get(kind, [])]
+        outs = [next(iter(path)) if isinstance(path, dict) else path for path in outs]
+        paths[name] = [[path.split("${")[0].rstrip("/") for path in group] for group in (stage.get("deps", []), outs)]
+    for (name, (_, outs)), (other, (deps, _)) in itertools.permutations(paths.items(), 2):
+        if any(f"{dep}/".startswith(f"{out}/") or f"{out}/".startswith(f"{dep}/") for dep in deps for out in outs):
+            yield name, other
+
+
+def closed(edges):
+    """Every stage with all that follow from it."""
+    after = collections.defaultdict(set)
+    for one, other in edges:
+        after[one].add(other)
+    while True:
+        more = {(one, last) for one in after for other in after[one] for last in after.get(other, ())}
+        if all(last in after[one] for one, last in more):
+            return {(one, last) for one in after for last in after[one]}
+        for one, last in more:
+            after[one].add(last)
+
+
+def test_the_graph_shows_what_depends_on_what():
+    declared, drawn = closed(edges_declared()), closed(edges_drawn())
+    assert drawn == declared

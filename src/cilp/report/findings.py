@@ -14,8 +14,8 @@ from cilp.report.titles import title
 
 MARK = 0.95
 """Accuracy that the course asks of the RGB-to-LiDAR classifier."""
-COUNTS, CHANCE = 0.1, 0.5
-"""With sizes swapped, who goes by the number of returns is nearly always wrong; who guesses, half the time."""
+MISLED, CHANCE = 0.1, 0.5
+"""With sizes swapped, who goes by size alone is nearly always wrong; who guesses, half the time."""
 GUESSES = 0.6
 """Accuracy below which a classifier is taken to guess."""
 HELPS = 0.05
@@ -118,7 +118,7 @@ def _differences(
 
 def _rgb2lidar(figures: Figures) -> Finding:
     accuracy = figures["rgb2lidar"]["test_accuracy"]
-    mark = f"above the course's mark of {MARK}" if accuracy > MARK else f"not above the course's mark of {MARK}"
+    mark = f"{'above' if accuracy > MARK else 'not above'} {MARK}, the pass mark of the reference study's course"
     return Finding(
         "Does CILP make a LiDAR classifier work on images?",
         f"The RGB-to-LiDAR classifier reaches {accuracy:.4f} on the test set, {mark}; the LiDAR classifier, whose head "
@@ -138,12 +138,12 @@ def _audit(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterato
     if any("swapped" not in found for found in study.values()):
         return
     low, high = _range(study, "swapped")
-    if high < COUNTS:
-        verdict, bound = "They count LiDAR returns", f"< {COUNTS}"
+    if high < MISLED:
+        verdict, bound = "They go by size, not by shape", f"< {MISLED}"
     elif high < CHANCE:
         verdict, bound = "They go by size more than by shape", f"< {CHANCE}"
     else:
-        verdict, bound = "Some of them do not merely count returns", ""
+        verdict, bound = "Some of them do not merely go by size", ""
     yield Finding(
         "What do they look at?",
         f"{verdict}: with sizes swapped, classifiers that see the LiDAR reach {low:.3f} to {high:.3f}; chance is 0.5.",

@@ -35,8 +35,14 @@ PLOTS = {
 }
 NO_AIM = ("test_unscaled_loss",)
 """Figures that are reported for comparison: neither direction is better."""
-ON_TEST = ("test_accuracy", "test_twin_accuracy", "test_cosine", "test_loss")
-"""What is said of the held-out test set: the first of these that a model has."""
+ON_TEST = {"test_accuracy": True, "test_twin_accuracy": True, "test_cosine": True, "test_loss": False}
+"""What is said of the held-out test set, and whether more is better: the first of these that both sides have."""
+DATA = {
+    "data/packed.pt": "training, validation and test data",
+    "data/unlabelled.pt": "the pairs without labels",
+    "data/random_size.pt": "the scenes of random size",
+}
+GONE = "no longer there"
 Image = Callable[[Revision, str], str]
 Seeds = Mapping[int, float]
 
@@ -79,6 +85,7 @@ def report(base: Revision, head: Revision, image: Image) -> str:
         "## What was changed",
         _changed_params(before, after),
         _data_note(base, head),
+        _other_metrics(base, head),
         *_fusion_tables(base, head, before, after),
         *_cilp_table(base, head),
         *(_pictures(base, head, path, title, image) for path, title in PLOTS.items()),
@@ -95,14 +102,16 @@ def _verdicts(base: Revision, head: Revision, before: Mapping, after: Mapping) -
     for name, ours, theirs in _models(base, head, before, after):
         cells = [name]
         if ours is None or theirs is None:
-            word = "new" if theirs is None else "no longer there"
+            word = "new" if theirs is None else GONE
             cells += [word, "", "", ""]
             words.append(word)
         else:
-            for key, higher in (("valid_loss", False), (next(key for key in ON_TEST if key in ours), True)):
+            on_test = [key for key in ON_TEST if key in ours and key in theirs]
+            for key, higher in {"valid_loss": False, **{key: ON_TEST[key] for key in on_test[:1]}}.items():
                 verdict = judge(theirs[key], ours[key], higher)
                 cells += [_change(verdict), _emphasised(verdict.word)]
                 words.append(verdict.word)
+            cells += [] if on_test else ["other figures", ""]
         rows.append(cells)
     head_row = ["model", "validation loss", "", "test set", ""]
     counted = [f"{words.count(word)} {word}" for word in dict.fromkeys((BETTER, WORSE, NOISE, UNCHANGED, *words))]
@@ -188,10 +197,38 @@ def _yaml(value: Any) -> str:
 
 
 def _data_note(base: Revision, head: Revision) -> str:
-    old, new = (_outputs(side).get("data/packed.pt") for side in (base, head))
-    if old == new:
-        return "Training, validation and test data are the same."
-    return "**The data are not the same**: differences below are of data as well as of models."
+    old, new = map(_outputs, (base, head))
+    known = {path: what for path, what in DATA.items() if path in old and path in new}
+    if not known:
+        return "Whether the data are the same is not known: `dvc.lock` does not name them on both sides."
+    others = [what for path, what in known.items() if old[path] != new[path]]
+    if not others:
+        return f"The data are the same ({', '.join(known.values())})."
+    return f"**The data are not the same** ({', '.join(others)}): differences are of data as well as of models."
+
+
+def _other_metrics(base: Revision, head: Revision) -> str:
+    """Names of the figures that changed and stand in no table here."""
+    shown = {f"{name}.{kind}" for name in {row[0] for row in ROWS} for kind in ("json", "csv")}
+    contents = [_metrics(side) for side in (base, head)]
+    changed = sorted(
+        name
+        for name in contents[0].keys() | contents[1].keys()
+        if name not in shown and contents[0].get(name) != contents[1].get(name)
+    )
+    if not changed:
+        return ""
+    names = ", ".join(f"`metrics/{name}`" for name in changed)
+    return f"Changed as well, and in no table here: {names}. `dvc metrics diff` and `dvc plots diff` show how."
+
+
+def _metrics(side: Revision) -> dict[str, bytes]:
+    """Content of every figure, but those of the variants that the tables show."""
+    root = side.root / "metrics"
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.suffix in (".json", ".csv")}
+    return {
+        name: path.read_bytes() for name, path in found.items() if not name.startswith("fusion/") or "-dropout" in name
+    }
 
 
 def _outputs(side: Revision) -> dict[str, str]:
@@ -233,7 +270,8 @@ def _cilp_table(base: Revision, head: Revision) -> Iterator[str]:
         seeds = [_seeds_of(side.root / f"metrics/{model}.csv") for side in (base, head)]
         if not sides[0]:
             continue
-        verdict = judge(seeds[0][key], seeds[1][key], True).word if all(s and key in s for s in seeds) else "new"
+        there = [bool(side) and key in side for side in seeds]
+        verdict = judge(seeds[0][key], seeds[1][key], True).word if all(there) else "new" if there[1] else GONE
         rows.append([title, figure, _cell(*sides, key, digits), "-" if key in NO_AIM else _emphasised(verdict)])
     if rows:
         yield "## Contrastive pretraining"

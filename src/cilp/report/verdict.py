@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
+NO_WIDTH = 1e-9
+"""Below which an interval is rounding."""
 BETTER, WORSE, NOISE, UNCHANGED = "better", "worse", "within noise", "unchanged"
 ONE_SEED = "one seed: cannot tell"
+NO_SPREAD = "no spread: cannot tell"
+"""All seeds differ by the same, which a share does that moves by one sample each; it is no certainty."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,14 @@ def judge(base: Mapping[int, float], head: Mapping[int, float], higher_is_better
     if min(len(base), len(head)) < 2:
         return Verdict(change, None, ONE_SEED)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # no spread at all: the interval is then a point
+        warnings.simplefilter("ignore", RuntimeWarning)  # no spread at all: no interval
         if base.keys() == head.keys():
             test = stats.ttest_rel([head[seed] for seed in base], list(base.values()))
         else:
             test = stats.ttest_ind(list(head.values()), list(base.values()), equal_var=False)
         low, high = map(float, test.confidence_interval(CONFIDENCE))
-    if math.isnan(low):
-        low = high = change
+    if math.isnan(low) or high - low < NO_WIDTH:
+        return Verdict(change, None, NO_SPREAD if abs(change) > NO_WIDTH else NOISE)
     if low <= 0 <= high:
         return Verdict(change, (low, high), NOISE)
     return Verdict(change, (low, high), BETTER if (change > 0) == higher_is_better else WORSE)
