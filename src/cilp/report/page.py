@@ -3,7 +3,7 @@
     PYTHONPATH=src python -m cilp.report.page [REVISION ...]
 
 Without revisions the work tree is shown; with them, they are compared: ``main`` with the work tree, or ``main HEAD``
-with each other. Variants differ in colour, revisions in dash. Writes ``dvc_plots/index.html``.
+with each other. Fusions differ in colour, downsampling in width, revisions in dash. Writes ``dvc_plots/index.html``.
 """
 
 import argparse
