@@ -7,7 +7,6 @@ from math import ceil
 from statistics import fmean
 from typing import Any
 
-from cilp.classifiers import random_size
 from cilp.evaluation.models import BASELINES, SINGLE
 from cilp.report.claims import Figures
 from cilp.report.titles import title
@@ -33,13 +32,6 @@ class Finding:
     def markdown(self) -> str:
         """A list item, its claims beside it in comments."""
         return f"- **{self.question}** {self.answer}" + "".join(f" <!-- holds: {claim} -->" for claim in self.claims)
-
-
-def audited(settings: dict[str, Any]) -> dict[str, list[str]]:
-    """By what classifiers were trained on, in words, the audits in ``metrics/audit/``; the study's first."""
-    found = {"one size a class": ["fixed_size"]}
-    seeds = random_size.seeds(settings)
-    return found | ({random_size.title(settings): [f"random_size-{seed}" for seed in seeds]} if seeds else {})
 
 
 def findings(
