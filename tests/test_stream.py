@@ -5,6 +5,7 @@ import torch
 from synthetic import make_packed
 
 from cilp import packed
+from cilp.contrastive import pairs
 from cilp.contrastive.pairs import load_training_pairs, passes
 from cilp.models import fusion
 from cilp.training import inputs, stream
@@ -27,7 +28,7 @@ def path(tmp_path_factory):
 def tight(monkeypatch):
     """Memory for next to nothing, and small shards."""
     monkeypatch.setattr(stream, "RESIDENT_BYTES", {"cpu": 1000})
-    for module in (stream, inputs):
+    for module in (stream, inputs, pairs):
         monkeypatch.setattr(module, "SHARD", SHARD)
 
 
@@ -93,12 +94,16 @@ def test_a_streamed_training_set_is_learned_as_well(path, tight):
     assert score(logits_of(done.model, test), test.label)[1] == 1.0
 
 
-def test_pairs_are_streamed_too(path, tight):
+def test_pairs_are_streamed_too(path, tight, monkeypatch):
     data = packed.load(path)
-    pairs = load_training_pairs(data, data, False, CPU)
-    assert isinstance(pairs.range, stream.Streamed) and len(pairs) == 48 + len(data.label)
-    rgb, lidar = pairs.inputs(torch.tensor([50, 48]))
-    assert rgb.shape == lidar.shape == (2, 4, 64, 64)
+    streamed = load_training_pairs(data, data, False, CPU)
+    assert isinstance(streamed.range, stream.Streamed) and len(streamed) == 48 + len(data.label)
+    assert streamed.shard == SHARD
+    monkeypatch.setitem(stream.RESIDENT_BYTES, "cpu", 10**9)
+    whole = load_training_pairs(data, data, False, CPU)
+    for rows in (torch.tensor([50, 48]), torch.tensor([0, 19]), torch.tensor([75, 60, 79])):
+        for ours, theirs in zip(streamed.inputs(rows), whole.inputs(rows), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 def test_a_shard_leaves_memory_when_the_next_one_comes(path, tight):
