@@ -46,7 +46,7 @@ class Made(Figures):
             "lidar": {"test_accuracy": 0.999},
             "calibration": {"add-maxpool": {"expected_calibration_error": 0.01, "overconfidence": 0.01},
                             "lidar": {"expected_calibration_error": 0.05, "overconfidence": -0.05}},
-            "audit/fixed_size": audit(swaps, 0.99),
+            "audit/fixed_size": {**audit(swaps, 0.99), "seeds": 3},
             "audit/random_size-51": audit(dict.fromkeys(names, cured), dark),
             "data_efficiency": {"fusion": labels},
         }  # fmt: skip
@@ -55,10 +55,11 @@ class Made(Figures):
 def audit(swapped, dark):
     """Accuracies with the sizes swapped, by fusion and downsampling, and of all with a black image."""
     return {
+        "seeds": 1,
         "models": {
             f"fusion/{fusion}-{way}": {"swapped": {"accuracy": value}, "dark": {"accuracy": dark}}
             for (fusion, way), value in swapped.items()
-        }
+        },
     }
 
 
@@ -134,7 +135,7 @@ def test_several_seeds_of_the_cure_are_one_finding():
     figures.files["audit/random_size-52"] = Made(cured=0.7).files["audit/random_size-51"]
     trained_on = {**TRAINED_ON, "random sizes": ["random_size-51", "random_size-52"]}
     found = told(figures, trained_on)["Does training on random sizes cure it?"]
-    assert "reach 0.800 to 0.800" in found.answer and "(seeds: 2, of the study" in found.answer
+    assert "reach 0.800 to 0.800" in found.answer and "(seeds: 2, of the study 3)" in found.answer
     assert found.claims == []
 
 

@@ -130,6 +130,7 @@ def _audit(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterato
     if any("swapped" not in found for found in study.values()):
         return
     low, high = _range(study, "swapped")
+    bridge = audits[first].get("rgb2lidar")
     if high < MISLED:
         verdict, bound = "They go by size, not by shape", f"< {MISLED}"
     elif high < CHANCE:
@@ -138,22 +139,27 @@ def _audit(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterato
         verdict, bound = "Some of them do not merely go by size", ""
     yield Finding(
         "What do they look at?",
-        f"{verdict}: with sizes swapped, classifiers that see the LiDAR reach {low:.3f} to {high:.3f}; chance is 0.5.",
+        f"{verdict}: with sizes swapped, classifiers that see the LiDAR reach {low:.3f} to {high:.3f}; chance is 0.5."
+        + (f" The RGB-to-LiDAR classifier reaches {bridge['swapped']:.3f}." if bridge else ""),
         _bounds(names, study, "swapped", bound) if bound else [],
     )
     for training, names in others:
-        yield _cure(figures, training, names, audits[training], study, len(trained_on[first]))
+        seeds = [sum(figures[f"audit/{name}"]["seeds"] for name in those) for those in (names, trained_on[first])]
+        yield _cure(training, names, audits[training], study, seeds)
 
 
-def _cure(figures: Figures, training: str, names: Sequence[str], audit: Audit, study: Audit, seeds: int) -> Finding:
-    """Whether training on other scenes made the classifiers that see the LiDAR look at shape, or at the image alone."""
+def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds: Sequence[int]) -> Finding:
+    """Whether training on other scenes made the classifiers that see the LiDAR look at shape, or at the image alone.
+
+    ``seeds`` is how many the audits of either training are of, those of the study last.
+    """
     cured = {model: audit[model] for model in study}
     low, high = _range(cured, "swapped")
     before, after = (fmean(found["swapped"] for found in models.values()) for models in (study, cured))
     helps = after - before >= HELPS
     answer = (
         f"{'It helps' if helps else 'It does not help'}: with sizes swapped they then reach {low:.3f} to {high:.3f}, "
-        f"{after:.3f} on average instead of {before:.3f} (seeds: {len(names)}, of the study {seeds})."
+        f"{after:.3f} on average instead of {before:.3f} (seeds: {seeds[0]}, of the study {seeds[1]})."
     )
     claims = _bounds(names, cured, "swapped", f"> {(ceil(1000 * low) - 1) / 1000}")
     lost = [model for model, found in cured.items() if max(found.values()) < GUESSES]
