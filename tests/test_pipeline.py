@@ -356,6 +356,12 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(project, sandbox):
         assert (sandbox / name).read_bytes() == before
 
 
+def heed_signals():
+    """Those that a job in the background, or below nohup, ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminated")],
@@ -370,7 +376,7 @@ def test_a_signal_ends_training_with_one_line(sandbox, number, code, word):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in background jobs
+        preexec_fn=heed_signals,
     )
     try:
         assert "late-maxpool: 2 seeds" in training.stdout.readline()

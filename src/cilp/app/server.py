@@ -32,7 +32,9 @@ def listen(address: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         taken = isinstance(error, OverflowError) or error.errno in (errno.EADDRINUSE, errno.EACCES)
         option = "--port" if taken else "--address"
-        raise UserError(f"{host(address)}:{port} cannot be served ({reason}); choose another with {option}.") from None
+        raise UserError(
+            f"{host(address)}:{port} cannot be served ({reason}); choose another one with {option}."
+        ) from None
 
 
 def host(address: str) -> str:
