@@ -117,6 +117,7 @@ def project(tmp_path_factory):
     shift(project, "rgb2lidar", "test_accuracy", [0.010, 0.011, 0.012])
     (project / "metrics/fusion/concat-strided.csv").unlink()
     (project / "metrics/significance.json").write_text("{}")
+    (project / "metrics/fusion_comparison.json").write_text("{}")  # which the tables show
     (project / "plots/fusion_loss_curves.png").write_bytes(b"after")
     commit(project, "variation")
     git(project, "checkout", "--quiet", "main")

@@ -42,6 +42,8 @@ DATA = {
     "data/unlabelled.pt": "the pairs without labels",
     "data/random_size.pt": "the scenes of random size",
 }
+SUMMARIES = {"fusion_comparison.json", "strided_ablation.json"}
+"""What both tables show, as the pipeline writes it."""
 GONE = "no longer there"
 Image = Callable[[Revision, str], str]
 Seeds = Mapping[int, float]
@@ -209,7 +211,7 @@ def _data_note(base: Revision, head: Revision) -> str:
 
 def _other_metrics(base: Revision, head: Revision) -> str:
     """Names of the figures that changed and stand in no table here."""
-    shown = {f"{name}.{kind}" for name in {row[0] for row in ROWS} for kind in ("json", "csv")}
+    shown = {f"{name}.{kind}" for name in {row[0] for row in ROWS} for kind in ("json", "csv")} | SUMMARIES
     contents = [_metrics(side) for side in (base, head)]
     changed = sorted(
         name
