@@ -89,7 +89,9 @@ def main() -> None:
             f"Commit {_git(root, 'rev-parse', '--short', 'HEAD').strip()}; uncommitted changes are left out.",
             flush=True,
         )
-        for stage in stages:  # each from what is committed, not from what the one before has just written
+        for number, stage in enumerate(stages):
+            if number:  # from what is committed, not from what the one before has just written
+                restore(clone, read)
             there = recorded_machine(clone, lock, stage)
             exact = there == here and not arguments.tolerant
             before = committed_outputs(clone, lock, stage)
@@ -97,7 +99,6 @@ def main() -> None:
             run_again(clone, stage)
             found = list(compare(before, committed_outputs(clone, read_lock(clone, head=False), stage), exact))
             how = "byte for byte" if exact else f"within the tolerance, since recorded on {_machine(there)}"
-            restore(clone, read)
             count = len(before) if exact else sum(map(_holds_figures, before))
             print(
                 f"{stage}: {_counted(count, 'output')} compared {how}: {_counted(len(found), 'difference')}.",

@@ -170,7 +170,7 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
         dark, dark_before = _range(both, "dark"), _range({model: study[model] for model in both}, "dark")
         answer += (
             f" With a black image the fusions reach {dark[0]:.3f} to {dark[1]:.3f}, those of the study "
-            f"{dark_before[0]:.3f} to {dark_before[1]:.3f}: they look at the image now, and at nothing else."
+            f"{dark_before[0]:.3f} to {dark_before[1]:.3f}: without the image they are lost now."
             if dark_before[0] > GUESSES
             else ""
         )
