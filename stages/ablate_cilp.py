@@ -24,6 +24,9 @@ from cilp.training.classifier import TrainingParams
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds
+from cilp.training.unfinished import UnfinishedRuns
+
+PACKED, UNLABELLED = Path("data/packed.pt"), Path("data/unlabelled.pt")
 
 
 def main() -> None:
@@ -48,11 +51,13 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     print(f"CILP, recipe {name}: {protocol.steps} steps on {describe(device)['device']}")
 
-    data = packed.load(Path("data/packed.pt"))
-    pool = packed.load(Path("data/unlabelled.pt")) if protocol.unlabelled else None
+    data = packed.load(PACKED)
+    pool = packed.load(UNLABELLED) if protocol.unlabelled else None
     train = load_training_pairs(data, pool, protocol.mirror, device)
     valid = load_pairs([(data, data.rows("val"))], device)
-    cilp = pretrain(train, valid, protocol, embedder, seed, f"CILP, {name}").model
+    read = [PACKED, UNLABELLED] if protocol.unlabelled else [PACKED]
+    runs = UnfinishedRuns(Path(f"unfinished/ablate_cilp@{name}"), device, read, protocol, embedder)
+    cilp = pretrain(train, valid, protocol, embedder, seed, f"CILP, {name}", unfinished=runs.of(seed)).model
     figures = evaluate(cilp, valid)
 
     lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
@@ -63,6 +68,7 @@ def main() -> None:
     kept["rgb2lidar_accuracy"] = classifier.best.valid_accuracy
     kept |= {"training_pairs": len(train), "steps": protocol.steps, "batch_size": protocol.batch_size}
     write_json(Path(f"metrics/cilp_ablation/{name}.json"), kept)
+    runs.clear()
 
 
 if __name__ == "__main__":

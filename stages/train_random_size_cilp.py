@@ -43,9 +43,9 @@ def main() -> None:
 
     data = packed.load(PACKED)
     splits = [load_split(data, split, device) for split in ("train", "val")]
-    runs = UnfinishedRuns(
-        Path(f"unfinished/train_random_size_cilp@{seed}"), device, [PACKED], cilp_protocol, lidar_protocol, embedder
-    )
+    folder = Path(f"unfinished/train_random_size_cilp@{seed}")
+    runs = UnfinishedRuns(folder, device, [PACKED], cilp_protocol, lidar_protocol, embedder)
+    cilp_runs = UnfinishedRuns(folder / "cilp", device, [PACKED], cilp_protocol, embedder)
     config = {**asdict(lidar_protocol), **embedder.arguments(), "optimizer": "Adam", "seed": seed}
     with tracking.start_run(settings, group="random_size", name=f"lidar-random-size-{seed}", config=config) as run:
         label = f"lidar, random size, seed {seed}"
@@ -55,13 +55,14 @@ def main() -> None:
         pairs = load_training_pairs(data, None, cilp_protocol.mirror, device)
         valid = load_pairs([(data, data.rows("val"))], device)
         label = f"CILP, random size, seed {seed}"
-        cilp = pretrain(pairs, valid, cilp_protocol, embedder, seed, label, run.log_step).model
+        cilp = pretrain(pairs, valid, cilp_protocol, embedder, seed, label, run.log_step, cilp_runs.of(seed)).model
     cilp.requires_grad_(False).eval()
     frozen = lidar.requires_grad_(False).eval()
     rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, transfer, *splits, seed, f"random size, seed {seed}").model
-    for name, model in (("lidar", lidar), ("rgb2lidar", rgb2lidar)):
+    bridged = {"cilp": asdict(cilp_protocol), **{part: asdict(it) for part, it in vars(transfer).items()}}
+    for name, model, trained_by in (("lidar", lidar, asdict(lidar_protocol)), ("rgb2lidar", rgb2lidar, bridged)):
         path = Path(f"models/random_size/{name}/seed-{seed}.pt")
-        save_checkpoint(path, model, name, embedder.arguments(), asdict(lidar_protocol), seed)
+        save_checkpoint(path, model, name, embedder.arguments(), trained_by, seed)
     runs.clear()
 
 

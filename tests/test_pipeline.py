@@ -325,35 +325,80 @@ def test_every_classifier_is_asked_about_every_sample(project):
     assert len(confusion) == 1 + 4 * len(models)
 
 
-def test_killed_training_goes_on_and_ends_with_the_same_bytes(project, sandbox):
-    """By the one signal that nothing can catch, in the midst of the second seed."""
-    set_params(sandbox, {"fusion": {"late": {"epochs": 12, "batch_size": 2}}})
-    command = [sys.executable, "stages/train_fusion.py", "--fusion", "late", "--downsampling", "strided"]
+def killed_once(project, command, state):
+    """Run a stage's command, kill it by the one signal that nothing can catch, and run it again.
+
+    It is killed once ``state`` is there; states are saved at each validation. Returns what the second run printed.
+    """
     eager = "from cilp.training import unfinished; unfinished.SECONDS_BETWEEN_SAVES = 0.0; "
     script = f"{eager}import runpy, sys; sys.argv = {command[1:]}; runpy.run_path(sys.argv[0], run_name='__main__')"
     environment = {**ENVIRONMENT, "WANDB_MODE": "disabled"}
-    metrics = [f"metrics/fusion/late-strided.{suffix}" for suffix in ("json", "csv")]
-    for name in metrics:
-        (sandbox / name).unlink()
-    training = subprocess.Popen([sys.executable, "-c", script], cwd=sandbox, env=environment, stdout=subprocess.DEVNULL)
+    training = subprocess.Popen([sys.executable, "-c", script], cwd=project, env=environment, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
-        while not (sandbox / "unfinished/train_fusion@late-strided/seed-52.pt").exists():
+        while not (project / state).exists():
             assert time.monotonic() < deadline and training.poll() is None
             time.sleep(0.001)
     finally:
         training.kill()
         training.wait()
-    assert not any((sandbox / name).exists() for name in metrics)
-    output = run(sandbox, sys.executable, "-c", script, WANDB_MODE="disabled")
+    return run(project, sys.executable, "-c", script, WANDB_MODE="disabled")
+
+
+def remove(project, names):
+    """So that what is there afterwards was written by what runs next; gives what it was."""
+    before = [(project / name).read_bytes() for name in names]
+    for name in names:
+        (project / name).unlink()
+    return before
+
+
+def test_killed_training_goes_on_and_ends_with_the_same_bytes(project, sandbox):
+    """In the midst of the second seed."""
+    set_params(sandbox, {"fusion": {"late": {"epochs": 12, "batch_size": 2}}})
+    command = [sys.executable, "stages/train_fusion.py", "--fusion", "late", "--downsampling", "strided"]
+    results = [f"metrics/fusion/late-strided.{suffix}" for suffix in ("json", "csv")]
+    results += ["plots/fusion/late-strided.csv", *(f"models/fusion/late-strided/seed-{seed}.pt" for seed in SEEDS)]
+    remove(sandbox, results[:2])
+    output = killed_once(sandbox, command, "unfinished/train_fusion@late-strided/seed-52.pt")
     assert "seed 51: goes on after step 96 of 96" in output
     assert re.search(r"seed 52: goes on after step \d+ of 96", output)
     assert not (sandbox / "unfinished/train_fusion@late-strided").exists()
-    weights = [f"models/fusion/late-strided/seed-{seed}.pt" for seed in SEEDS]
-    resumed = [(sandbox / name).read_bytes() for name in (*metrics, "plots/fusion/late-strided.csv", *weights)]
+    resumed = remove(sandbox, results)
     run(sandbox, *command, WANDB_MODE="disabled")
-    for before, name in zip(resumed, (*metrics, "plots/fusion/late-strided.csv", *weights), strict=True):
-        assert (sandbox / name).read_bytes() == before
+    assert remove(sandbox, results) == resumed
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "results"),
+    [
+        pytest.param(
+            ["stages/ablate_cilp.py", "--recipe", "reference"],
+            "unfinished/ablate_cilp@reference/seed-51.pt",
+            ["metrics/cilp_ablation/reference.json"],
+            id="in a row of the ablation",
+        ),
+        pytest.param(
+            ["stages/train_random_size_cilp.py", "--seed", "51"],
+            "unfinished/train_random_size_cilp@51/cilp/seed-51.pt",
+            [f"models/random_size/{name}/seed-51.pt" for name in ("lidar", "rgb2lidar")],
+            id="on random sizes",
+        ),
+    ],
+)
+def test_killed_pretraining_goes_on_and_ends_with_the_same_bytes(sandbox, command, state, results):
+    """Where it is one part of a stage: what was trained before it is not trained again."""
+    set_params(sandbox, {"cilp_ablation": {"pairs": 480}, "random_size": {"cilp_steps": 60}})
+    command = [sys.executable, *command]
+    remove(sandbox, results)
+    output = killed_once(sandbox, command, state)
+    assert re.search(r"CILP, .*: goes on after step \d+ of 60", output)
+    if "--seed" in command:
+        assert re.search(r"lidar, random size, seed 51: goes on after step (\d+) of \1", output)
+    assert not (sandbox / "unfinished" / Path(state).parts[1]).exists()
+    resumed = remove(sandbox, results)
+    run(sandbox, *command, WANDB_MODE="disabled")
+    assert remove(sandbox, results) == resumed
 
 
 def heed_signals():
