@@ -325,10 +325,11 @@ def test_every_classifier_is_asked_about_every_sample(project):
     assert len(confusion) == 1 + 4 * len(models)
 
 
-def killed_once(project, command, state):
+def killed_once(project, command, state, results):
     """Run a stage's command, kill it by the one signal that nothing can catch, and run it again.
 
-    It is killed once ``state`` is there; states are saved at each validation. Returns what the second run printed.
+    It is killed once ``state`` is there, while ``results`` are not; states are saved at each validation. Returns what
+    the second run printed.
     """
     eager = "from cilp.training import unfinished; unfinished.SECONDS_BETWEEN_SAVES = 0.0; "
     script = f"{eager}import runpy, sys; sys.argv = {command[1:]}; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -342,6 +343,7 @@ def killed_once(project, command, state):
     finally:
         training.kill()
         training.wait()
+    assert not any((project / name).exists() for name in results)
     return run(project, sys.executable, "-c", script, WANDB_MODE="disabled")
 
 
@@ -360,7 +362,7 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(project, sandbox):
     results = [f"metrics/fusion/late-strided.{suffix}" for suffix in ("json", "csv")]
     results += ["plots/fusion/late-strided.csv", *(f"models/fusion/late-strided/seed-{seed}.pt" for seed in SEEDS)]
     remove(sandbox, results[:2])
-    output = killed_once(sandbox, command, "unfinished/train_fusion@late-strided/seed-52.pt")
+    output = killed_once(sandbox, command, "unfinished/train_fusion@late-strided/seed-52.pt", results[:2])
     assert "seed 51: goes on after step 96 of 96" in output
     assert re.search(r"seed 52: goes on after step \d+ of 96", output)
     assert not (sandbox / "unfinished/train_fusion@late-strided").exists()
@@ -391,7 +393,7 @@ def test_killed_pretraining_goes_on_and_ends_with_the_same_bytes(sandbox, comman
     set_params(sandbox, {"cilp_ablation": {"pairs": 480}, "random_size": {"cilp_steps": 60}})
     command = [sys.executable, *command]
     remove(sandbox, results)
-    output = killed_once(sandbox, command, state)
+    output = killed_once(sandbox, command, state, results)
     assert re.search(r"CILP, .*: goes on after step \d+ of 60", output)
     if "--seed" in command:
         assert re.search(r"lidar, random size, seed 51: goes on after step (\d+) of \1", output)
