@@ -139,9 +139,25 @@ def test_a_pass_holds_every_pair_once_and_twins_together(twins):
 
 
 def test_scenes_without_twins_are_no_obstacle():
-    for scene in (torch.arange(20), torch.tensor([0, 0, 1, 2, 2, 3, 4, 5, 5, 6])):
-        rows = torch.cat(list(batches(scene, 5, True, torch.Generator().manual_seed(1))))
-        assert sorted(rows.tolist()) == list(range(len(scene)))
+    rows = torch.cat(list(batches(torch.arange(20), 5, True, torch.Generator().manual_seed(1))))
+    assert sorted(rows.tolist()) == list(range(20))
+
+
+@pytest.mark.parametrize("size", [4, 5, 8])
+@pytest.mark.parametrize("alone", [0, 1, 7, 30])
+def test_twins_are_never_in_two_batches(size, alone):
+    """Whatever the batch's size, and however many scenes lack one of the two."""
+    scene = torch.cat([torch.arange(20).repeat(2), torch.arange(20, 20 + alone)])
+    scene = scene[torch.randperm(len(scene), generator=torch.Generator().manual_seed(0))]
+    for seed in range(20):
+        drawn = list(batches(scene, size, True, torch.Generator().manual_seed(seed)))
+        rows = torch.cat(drawn).tolist()
+        assert {len(batch) for batch in drawn} == {size} and len(set(rows)) == len(rows)
+        holders = [{k for k, batch in enumerate(drawn) if number in scene[batch]} for number in scene.unique()]
+        assert max(map(len, holders)) == 1
+        cut = [number for number in range(20) if sum(int(scene[row] == number) for row in rows) == 1]
+        assert len(cut) <= (len(drawn) if size % 2 else 1)
+        assert len(rows) + len(cut) > len(scene) - size
 
 
 def test_a_mirrored_view_is_what_mirrored_sensors_would_see(packed):

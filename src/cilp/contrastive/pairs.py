@@ -3,8 +3,10 @@
 Nothing here looks at a label.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -104,17 +106,35 @@ def batches(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -
     """One pass in random order: rows (size,) int64; the remainder that fills no batch is left to other passes.
 
     With ``twins`` both shapes of a scene come in the same batch, wherever there are both. Place, light and colour then
-    do not tell them apart, and the loss has to look at the shape. A scene of one pair comes alone.
+    do not tell them apart, and the loss has to look at the shape. A scene of one pair comes alone. Where both no longer
+    fit into a batch, the next scene that does takes their place; if none does, one of the two is left out.
     """
     scene = scene.cpu()
     order = torch.randperm(len(scene), generator=generator)
     if twins:
-        _, group = torch.unique(scene, return_inverse=True)
-        turn = torch.randperm(int(group.max()) + 1, generator=generator)
+        _, group, pairs = torch.unique(scene, return_inverse=True, return_counts=True)
+        turn = torch.randperm(len(pairs), generator=generator)
         order = torch.sort(turn[group], stable=True).indices
+        if size % 2 or (pairs != 2).any():
+            order = order[_whole(pairs[turn.argsort()].tolist(), size)]
     for rows in order.split(size):
         if len(rows) == size:
             yield rows
+
+
+def _whole(counts: list[int], size: int) -> Tensor:
+    """Which of the pairs of scenes, ``counts`` of them in each, to take in which order, so that batches of ``size`` cut
+    no scene: int64 (M,), where M is at most their sum."""
+    waiting = deque(zip(accumulate(counts, initial=0), counts, strict=False))  # first pair and number of pairs
+    taken, room = [], size
+    while waiting:
+        at = next((k for k, (_, count) in enumerate(waiting) if count <= room), 0)
+        first, count = waiting[at]
+        del waiting[at]
+        count = min(count, room)
+        taken += range(first, first + count)
+        room = room - count or size
+    return torch.tensor(taken)
 
 
 @dataclass(frozen=True)
