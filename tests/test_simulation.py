@@ -19,7 +19,7 @@ from cilp.raw.decode import read_calibration
 from cilp.raw.layout import CLASSES, Pair, lidar_path, rgb_path
 from cilp.raw.simulate import simulate
 from cilp.simulation.camera import decode_srgb, encode_srgb
-from cilp.simulation.raycast import range_image
+from cilp.simulation.raycast import Cube, range_image
 from cilp.simulation.scenes import SimulateParams, draw
 
 REPOSITORY = Path(__file__).parent.parent
@@ -338,3 +338,16 @@ def test_ctrl_c_ends_all_processes_quietly(tmp_path):
         process.kill()
     assert (process.returncode, errors) == (130, "interrupted\n")
     assert len(list((tmp_path / "raw").rglob("*.png"))) < 2 * 9999
+
+
+def test_a_ray_parallel_to_faces_of_a_cube_meets_it_between_them_alone():
+    cube = Cube(np.array([0.0, 20.0, 0.0]), 3.0, np.eye(3))
+    ahead = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    with np.errstate(all="raise"):
+        distance, normal = cube.intersect(ahead)
+    assert distance.tolist() == [18.5, np.inf, np.inf]
+    assert normal[0].tolist() == [0.0, -1.0, 0.0]
+    beside = Cube(np.array([2.0, 20.0, 0.0]), 3.0, np.eye(3))
+    assert beside.intersect(ahead)[0].tolist() == [np.inf] * 3
+    touching = Cube(np.array([1.5, 20.0, 0.0]), 3.0, np.eye(3))
+    assert touching.intersect(ahead)[0][0] == 18.5

@@ -38,13 +38,18 @@ class Cube:
         """
         along = _rows_dot(rays, self.rotation)  # (..., 3), the ray in the cube's axes
         start = _rows_dot(-self.centre, self.rotation)
-        with np.errstate(divide="ignore"):  # a ray parallel to a pair of faces enters it at -inf or never leaves it
+        with np.errstate(divide="ignore", invalid="ignore"):
             inverse = 1 / along
-        middle, half = -start * inverse, self.edge / 2 * np.abs(inverse)
-        enter = middle - half
+            middle, half = -start * inverse, self.edge / 2 * np.abs(inverse)
+            enter, leave = middle - half, middle + half
+        parallel = along == 0  # to a pair of faces: between them all along, or never
+        if parallel.any():
+            between = np.abs(start) <= self.edge / 2
+            enter = np.where(parallel, np.where(between, -np.inf, np.inf), enter)
+            leave = np.where(parallel, np.inf, leave)
         axis = enter.argmax(axis=-1)
         near = enter.max(axis=-1)
-        hit = (near <= (middle + half).min(axis=-1)) & (near > 0)
+        hit = (near <= leave.min(axis=-1)) & (near > 0) & (near < np.inf)
         facing = np.where(np.take_along_axis(along, axis[..., None], axis=-1) > 0, -1.0, 1.0)
         return np.where(hit, near, np.inf), facing * self.rotation.T[axis]
 
