@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import re
 import types
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -79,6 +80,14 @@ def names(params: dict[str, Any], key: str, legal: tuple[str, ...]) -> list[str]
     return value
 
 
+def unknown(key: str, name: Any, known: Collection[str]) -> UserError:
+    """What to raise for ``name`` in the section ``key`` (empty: the file itself), which has the ``known`` params."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    whole = f"{key}.{name}" if key else name
+    return UserError(f"{whole} is no known param{hint} Known ones: {', '.join(known)}.")
+
+
 def section(params: dict[str, Any], key: str, schema: type[T]) -> T:
     """Build the dataclass ``schema`` from the mapping at dotted ``key``.
 
@@ -95,9 +104,7 @@ def section(params: dict[str, Any], key: str, schema: type[T]) -> T:
     fields = [field.name for field in dataclasses.fields(schema)]  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
-            close = difflib.get_close_matches(str(name), fields, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UserError(f"{key}.{name} is no known param; {hint}Known ones: {', '.join(fields)}.")
+            raise unknown(key, name, fields)
     missing = [name for name in fields if name not in values]
     if missing:
         raise UserError(f"{key}.{missing[0]} is missing from {PARAMS_FILE}.")

@@ -3,7 +3,6 @@
 Each stage types the sections that it reads in the same way; here they come together, with what only holds between them.
 """
 
-import difflib
 import re
 from collections.abc import Collection
 from copy import deepcopy
@@ -296,7 +295,4 @@ def _only(values: Any, key: str, known: Collection[str]) -> None:
         raise UserError(f"{key or params.PARAMS_FILE} must be a mapping; got {values!r}.")
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            whole = f"{key}.{name}" if key else name
-            raise UserError(f"{whole} is no known param; {hint}Known ones: {', '.join(sorted(known))}.")
+            raise params.unknown(key, name, sorted(known))
