@@ -11,6 +11,7 @@ from cilp.errors import UserError
 from cilp.training.distributed import World
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from cilp.contrastive.pairs import load_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.models import fusion
 from cilp.models.embedder import EmbedderParams
+from cilp.training import unfinished
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.distributed import world
 from cilp.training.inputs import load_split
+from cilp.training.unfinished import Unfinished
 
 device = prepare_device("cpu")
 packed = make_packed()
@@ -33,13 +36,17 @@ result = {"processes": world().size}
 
 def keep(name, done):
     result[f"{name} losses"] = torch.tensor([[f.train_loss, f.valid_loss] for f in done.history])
-    result[f"{name} gradients"] = torch.cat([p.grad.contiguous().flatten() for p in done.model.parameters()])
+    if all(p.grad is not None for p in done.model.parameters()):  # a run that was over when it went on takes no step
+        result[f"{name} gradients"] = torch.cat([p.grad.contiguous().flatten() for p in done.model.parameters()])
 
 
-def classifier(name, way, epochs, batch):
+def classifier(name, way, epochs, batch, state=None, label=None):
     splits = [load_split(packed, split, device) for split in ("train", "val")]
     params = TrainingParams(epochs=epochs, batch_size=batch, lr=1e-4, lr_min=1e-4)
-    keep(f"{name}-{way}", train_classifier(lambda: fusion.build(name, way, 50.0), *splits, params, 1, "test"))
+    keep(
+        label or f"{name}-{way}",
+        train_classifier(lambda: fusion.build(name, way, 50.0), *splits, params, 1, "test", unfinished=state),
+    )
 
 
 def contrastive(steps, embedder):
@@ -54,6 +61,11 @@ def contrastive(steps, embedder):
 classifier("late", "strided", 2, 17)  # 48 samples: batches of 17, 17 and 14, of which the odd ones part unequally
 classifier("concat", "maxpool", 1, 47)  # the last batch is a single sample
 contrastive(3, EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he"))
+rank = int(os.environ.get("RANK", "0"))
+result["agreement"] = [world().agree(number, device) for number in (3, rank)]
+unfinished.SECONDS_BETWEEN_SAVES = 0.0
+for name in ("killed", "anew"):  # the process that leads has a state to go on from, the other has none
+    classifier("late", "strided", 2, 17, Unfinished(Path(f"{sys.argv[1]}-{rank}"), "mine"), name)
 if world().leads:
     torch.save(result, sys.argv[1])
 """
@@ -87,6 +99,13 @@ def test_losses_and_gradients_are_those_of_one_process(results, name):
     torch.testing.assert_close(two[f"{name} losses"], one[f"{name} losses"], rtol=1e-5, atol=1e-5)
     assert one[f"{name} gradients"].abs().max() > 1e-3
     torch.testing.assert_close(two[f"{name} gradients"], one[f"{name} gradients"], rtol=0, atol=1e-5)
+
+
+def test_processes_that_do_not_have_the_same_state_begin_anew(results):
+    one, two = results
+    assert (one["agreement"], two["agreement"]) == ([True, True], [True, False])
+    for name in ("killed", "anew"):
+        assert torch.equal(two[f"{name} losses"], two["late-strided losses"])
 
 
 def test_a_stage_runs_under_torchrun_and_writes_once(project, sandbox):

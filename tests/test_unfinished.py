@@ -1,6 +1,8 @@
 """A run that is interrupted goes on where it was, and ends as if nothing had happened."""
 
 import random
+import sys
+import types
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from cilp.models import fusion
 from cilp.models.embedder import EmbedderParams
 from cilp.training import loop, unfinished
 from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.cost import CostMeter
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.unfinished import Unfinished, UnfinishedRuns
@@ -124,11 +127,33 @@ def test_another_run_does_not_go_on_from_it(tmp_path):
     assert runs.of(51).load(CPU) is None
 
 
-def test_other_code_does_not_go_on_from_it(tmp_path, monkeypatch):
-    runs = UnfinishedRuns(tmp_path, CPU, [])
-    runs.of(51).save({"done": 3})
-    monkeypatch.setattr(unfinished, "_code", lambda: "other")
+def test_other_code_that_is_imported_does_not_go_on_from_it(tmp_path, monkeypatch):
+    module, path = types.ModuleType("cilp.made_up"), tmp_path / "made_up.py"
+    module.__file__ = str(path)
+    path.write_text("a = 1")
+    monkeypatch.setitem(sys.modules, "cilp.made_up", module)
+    UnfinishedRuns(tmp_path, CPU, []).of(51).save({"done": 3})
+    assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) == {"done": 3}
+    path.write_text("a = 2")
     assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) is None
+    path.write_text("a = 1")
+    (tmp_path / "not_imported.py").write_text("a = 3")
+    assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) == {"done": 3}
+
+
+def test_another_machine_does_not_go_on_from_it(tmp_path, monkeypatch):
+    UnfinishedRuns(tmp_path, CPU, []).of(51).save({"done": 3})
+    monkeypatch.setattr(unfinished, "describe", lambda device: {"device": "another CPU, 2 threads"})
+    assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) is None
+
+
+def test_peak_memory_is_that_of_all_parts():
+    first, then = CostMeter(CPU), CostMeter(CPU)
+    first.count(10, 1.0)
+    state = first.state_dict()
+    assert state["peak"] > 1e6
+    then.load_state_dict({**state, "peak": 1e15})
+    assert then.finish()["peak_memory_mb"] == 1e9
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x80\x04cos\nsystem\n"])

@@ -18,7 +18,7 @@ class CostMeter:
     def __init__(self, device: torch.device):
         self.device = device
         self.rates: list[float] = []
-        self.before = 0.0
+        self.before, self.peak = 0.0, 0.0
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             torch.cuda.reset_peak_memory_stats(device)
@@ -31,12 +31,13 @@ class CostMeter:
         self.rates.append(samples / seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run that goes on later has cost so far; its peak memory is that of its last part."""
-        return {"seconds": self.before + time.perf_counter() - self.start, "rates": list(self.rates)}
+        """What a run that goes on later has cost so far."""
+        seconds = self.before + time.perf_counter() - self.start
+        return {"seconds": seconds, "rates": list(self.rates), "peak": self._peak_bytes()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Add what the run cost before."""
-        self.before, self.rates = state["seconds"], list(state["rates"])
+        self.before, self.rates, self.peak = state["seconds"], list(state["rates"]), state["peak"]
 
     def finish(self) -> dict[str, float]:
         """``train_seconds`` (with validation), ``samples_per_second`` (training, the median stretch) and
@@ -45,10 +46,14 @@ class CostMeter:
             torch.cuda.synchronize(self.device)
         seconds = self.before + time.perf_counter() - self.start
         cost = {"train_seconds": seconds, "samples_per_second": statistics.median(self.rates)}
-        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _peak_resident_bytes()
-        if peak is not None:
+        if peak := self._peak_bytes():
             cost["peak_memory_mb"] = peak / MEGABYTE
         return cost
+
+    def _peak_bytes(self) -> float:
+        """Most memory that any part of the run has had, 0 where it cannot be known."""
+        now = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _peak_resident_bytes()
+        return max(self.peak, now or 0.0)
 
 
 def _forget_peak_of_earlier_runs() -> None:

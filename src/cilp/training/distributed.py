@@ -56,6 +56,14 @@ class World:
             values /= self.size
         return values
 
+    def agree(self, number: int, device: torch.device) -> bool:
+        """Whether every process says the same number; each must ask."""
+        if self.size == 1:
+            return True
+        numbers = torch.tensor([number, -number], device=device)
+        distributed.all_reduce(numbers, distributed.ReduceOp.MAX)
+        return bool(numbers.sum() == 0)
+
     def check_divides(self, batch_size: int, key: str) -> None:
         """Raise ``UserError`` unless all processes get equal shares of a batch, which gathering needs."""
         if batch_size % self.size:

@@ -135,7 +135,11 @@ def fit(
     gradients_of = Gradients(model.parameters(), weighted, replays=device.type == "cuda" and single)
     meter = CostMeter(device)
     done, history, kept = 0, [], {}
-    if unfinished is not None and (state := unfinished.load(device)) is not None:
+    state = unfinished.load(device) if unfinished is not None else None
+    if not processes.agree(state["done"] if state else 0, device):
+        print(f"{label}: the processes have saved different states; the run begins anew")
+        state = None
+    if state:
         done, kept = state["done"], state["kept"]
         history = [figures(**entry) for entry in state["history"]]
         for part, key in ((model, "model"), (optimizer, "optimizer"), (schedule, "schedule"), (meter, "cost")):
@@ -153,9 +157,10 @@ def fit(
                 weight = processes.weight(mine, batch)
                 try:
                     losses.append(gradients_of(*inputs_of(mine, *rest)))  # on the device: the host waits once an epoch
+                    optimizer.step()
                 except RuntimeError as error:
-                    raise _explained(error, f"{label}, step {done + len(losses) + 1}", len(batch), section) from None
-                optimizer.step()
+                    cure = f"for a batch of {len(batch)}; lower {param(section, 'batch_size')}"
+                    raise _explained(error, f"{label}, step {done + len(rows) + 1}", cure) from None
                 rates.append(schedule.get_last_lr()[0])
                 rows.append(batch)
                 schedule.step()
@@ -170,7 +175,11 @@ def fit(
             sizes = torch.tensor([len(part) for part in rows], dtype=torch.double)
             meter.count(int(sizes.sum()), time.perf_counter() - start)
             done += len(rows)
-            latest = validate(done, (values @ sizes / sizes.sum()).item(), schedule.get_last_lr()[0])
+            try:
+                latest = validate(done, (values @ sizes / sizes.sum()).item(), schedule.get_last_lr()[0])
+            except RuntimeError as error:
+                cure = "to validate; free some of it, or set device to cpu"
+                raise _explained(error, f"{label}, step {done}", cure) from None
             if not math.isfinite(latest.valid_loss):
                 raise UserError(
                     f"{label}, step {done}: the validation loss became {latest.valid_loss} at the learning rate "
@@ -190,10 +199,8 @@ def fit(
     return Trained(model, history, min(history, key=lambda entry: entry.valid_loss), cost)
 
 
-def _explained(error: RuntimeError, where: str, batch_size: int, section: str) -> Exception:
-    """What to raise for ``error``: which param to lower if memory ran out, or the error itself."""
+def _explained(error: RuntimeError, where: str, cure: str) -> Exception:
+    """What to raise for ``error``: what memory was too small for and what to do, if it ran out, or the error itself."""
     if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-        return UserError(
-            f"{where}: memory is too small for a batch of {batch_size}; lower {param(section, 'batch_size')}."
-        )
+        return UserError(f"{where}: memory is too small {cure}.")
     return error

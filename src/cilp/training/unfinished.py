@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cilp.atomic import check_archive, replacing
+from cilp.training.device import describe
 from cilp.training.distributed import world
 
 SECONDS_BETWEEN_SAVES = 5.0
@@ -54,7 +55,7 @@ class UnfinishedRuns:
         """``inputs`` are the data files that the stage reads, ``params`` what else decides its results."""
         self.folder = folder
         files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in inputs]
-        machine = (torch.__version__, device.type, torch.get_num_threads(), world().size)
+        machine = (*describe(device).values(), device.type, torch.get_num_threads(), world().size)
         self.identity = repr((_code(), machine, files, params))
 
     def of(self, seed: int) -> Unfinished:
@@ -69,9 +70,11 @@ class UnfinishedRuns:
 
 
 def _code() -> str:
-    """A digest of the package and of the script that runs: a run never goes on with other code than it began with."""
+    """A digest of the script that runs and of what it imports of the package: a run never goes on with other code than
+    it began with."""
+    imported = [module.__file__ for name, module in sys.modules.items() if f"{name}.".startswith("cilp.")]
     digest = hashlib.sha256()
-    for path in [*sorted(Path(__file__).parents[1].rglob("*.py")), Path(sys.argv[0])]:
+    for path in map(Path, [*sorted(filter(None, imported)), sys.argv[0]]):
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
