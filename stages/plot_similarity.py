@@ -16,7 +16,7 @@ from cilp.contrastive.pretraining import embed
 from cilp.contrastive.retrieval import ceilings, retrieval
 from cilp.models.cilp import Cilp
 from cilp.report.similarity import FIRST_BATCH, draw_first_batch, draw_sorted
-from cilp.training.device import prepare_device
+from cilp.training.device import exact_products, prepare_device
 from cilp.training.seeds import check_seeds, write_metrics, write_rows
 
 
@@ -34,7 +34,8 @@ def main() -> None:
     for seed in seeds:
         model = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
         rgb, lidar = embed(model, valid)
-        similarity = (rgb @ lidar.T).cpu()
+        with exact_products():
+            similarity = (rgb @ lidar.T).cpu()
         metrics[seed] = retrieval(similarity)
         if seed == seeds[0]:
             batch = similarity[:FIRST_BATCH, :FIRST_BATCH]

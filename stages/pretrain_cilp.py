@@ -38,7 +38,8 @@ def main() -> None:
     train = load_training_pairs(data, pool, protocol.mirror, device)
     valid, test = (load_pairs([(data, data.rows(split))], device) for split in ("val", "test"))
     print(f"CILP: {len(seeds)} seeds, {len(train):,} pairs, on {machine['device']}")
-    runs = UnfinishedRuns(Path("unfinished/pretrain_cilp"), device, [PACKED, UNLABELLED], protocol, embedder)
+    read = [PACKED, UNLABELLED] if protocol.unlabelled else [PACKED]
+    runs = UnfinishedRuns(Path("unfinished/pretrain_cilp"), device, read, protocol, embedder)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:

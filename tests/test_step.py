@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp.errors import UserError
 from cilp.models import fusion
+from cilp.training import step as step_module
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
@@ -51,9 +52,9 @@ class FakeGraph:
 @pytest.fixture
 def fake_cuda(monkeypatch):
     """CUDA's side of recording, played on the CPU."""
-    from cilp.training import step
 
     class Stream:
+        def __init__(self, device=None): ...
         def wait_stream(self, other): ...
 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
@@ -61,14 +62,14 @@ def fake_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
-    made = step._Graph.__init__
+    made = step_module._Graph.__init__
 
     def init(self, step, inputs):
         made(self, step, inputs)
         self.graph.owner, self.graph.step = self, step
         FakeGraph.recorded.append(self.graph)
 
-    monkeypatch.setattr(step._Graph, "__init__", init)
+    monkeypatch.setattr(step_module._Graph, "__init__", init)
     monkeypatch.setattr(FakeGraph, "recorded", [])
 
 
@@ -110,6 +111,30 @@ def test_where_memory_is_too_small_the_param_to_lower_is_named(monkeypatch, erro
     monkeypatch.setattr(Gradients, "plain", fail)
     with pytest.raises(UserError, match=r"^test, step 1: memory .* batch of 20; lower fusion\.add\.batch_size\.$"):
         train(section="fusion.add")
+
+
+def test_the_optimizer_and_the_validation_may_be_what_has_no_memory(monkeypatch):
+    def fail(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"step 1: memory .* lower batch_size\.$"):
+        patch.setattr(torch.optim.Adam, "step", fail)
+        train()
+    monkeypatch.setattr("cilp.training.classifier.logits_of", fail)
+    with pytest.raises(UserError, match=r"^test, step 3: memory is too small to validate; free some .* cpu\.$"):
+        train()
+
+
+def test_graphs_share_one_stream(fake_cuda):
+    weight = torch.nn.Parameter(torch.tensor(3.0))
+    streams = []
+    step_module._recording_stream.cache_clear()
+    for _ in range(2):
+        gradients = Gradients([weight], lambda x: (weight * x).sum(), replays=True)
+        gradients(torch.ones(1))
+        streams.append(step_module._recording_stream(torch.device("cpu")))
+    assert streams[0] is streams[1] and step_module._recording_stream.cache_info().misses == 1
+    step_module._recording_stream.cache_clear()
 
 
 def test_another_error_stays_what_it_is(monkeypatch):

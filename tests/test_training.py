@@ -12,7 +12,7 @@ from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.sensors import ray_directions
 from cilp.training import checkpoint
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
-from cilp.training.device import EVALUATION_BATCH, prepare_device
+from cilp.training.device import EVALUATION_BATCH, exact_products, prepare_device
 from cilp.training.inputs import load_split, xyza
 from cilp.training.seeds import check_seeds, summarise
 
@@ -228,6 +228,28 @@ def test_devices(monkeypatch):
     assert prepare_device("auto").type == "cpu"
     with pytest.raises(UserError, match="auto or cpu"):
         prepare_device("cuda")
+
+
+def test_each_process_takes_its_share_of_the_cores_whatever_torchrun_leaves_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr("cilp.training.device.available_cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    for processes in ("1", "2", "16"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        prepare_device("cpu")
+    assert asked == [1, 4, 1]
+
+
+def test_products_are_exact_where_cosines_are_compared():
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        with exact_products():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

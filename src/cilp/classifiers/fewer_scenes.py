@@ -111,5 +111,6 @@ def head_on(
     """A classifier's head, trained on frozen embeddings."""
     width = train.embedding.shape[1]
     return train_classifier(
-        lambda: nn.Sequential(*classifier_head(width), nn.Flatten(0)), train, valid, protocol, seed, label
-    )
+        lambda: nn.Sequential(*classifier_head(width), nn.Flatten(0)), train, valid, protocol, seed, label,
+        section="data_efficiency.head",
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from cilp.contrastive.retrieval import retrieval, twin_accuracy
 from cilp.errors import UserError
 from cilp.models.cilp import Cilp, build
 from cilp.models.embedder import EmbedderParams
-from cilp.training.device import EVALUATION_BATCH
+from cilp.training.device import EVALUATION_BATCH, exact_products
 from cilp.training.distributed import world
 from cilp.training.loop import Batch, Trained, fit
 from cilp.training.unfinished import Unfinished
@@ -179,10 +179,11 @@ def embed(model: Cilp, pairs: Pairs) -> tuple[Tensor, Tensor]:
 def evaluate(model: Cilp, pairs: Pairs) -> dict[str, float | None]:
     """Loss over all pairs as one batch at the learned temperature, unscaled loss, twin test and retrieval figures."""
     rgb, lidar = embed(model, pairs)
-    similarity = rgb @ lidar.T
-    return {
-        "loss": contrastive_loss(rgb, lidar, model.log_scale).item(),
-        "unscaled_loss": unscaled_loss(rgb, lidar),
-        "twin_accuracy": twin_accuracy(similarity, pairs.scene),
-        **retrieval(similarity),
-    }
+    with exact_products():
+        similarity = rgb @ lidar.T
+        return {
+            "loss": contrastive_loss(rgb, lidar, model.log_scale).item(),
+            "unscaled_loss": unscaled_loss(rgb, lidar),
+            "twin_accuracy": twin_accuracy(similarity, pairs.scene),
+            **retrieval(similarity),
+        }

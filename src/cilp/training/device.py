@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,8 @@ def prepare_device(device: str) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // here)))
+    share = max(1, available_cores() // here)  # of the cores; torchrun itself leaves one thread to each process
+    torch.set_num_threads(share if here > 1 else min(torch.get_num_threads(), share))
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda and here > torch.cuda.device_count():
         raise UserError(f"{here} processes need as many GPUs, but there are {torch.cuda.device_count()}; start fewer.")
@@ -48,6 +51,17 @@ def prepare_device(device: str) -> torch.device:
     if not torch.cuda.is_tf32_supported():
         print(f"{torch.cuda.get_device_name(number)} has no TF32: convolutions and products take their time in float32")
     return torch.device("cuda", number)
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Matrix products in all of float32's precision, on a GPU too: to compare cosines, three digits are too few."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def available_cores() -> int:

@@ -1,5 +1,6 @@
 """The loss and the gradients of one batch; on a GPU, replayed from a CUDA graph and not launched kernel by kernel."""
 
+import functools
 from collections.abc import Callable, Iterable
 
 import torch
@@ -45,6 +46,12 @@ class Gradients:
         return loss
 
 
+@functools.cache
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """The one on which all graphs are recorded: cuBLAS keeps a workspace for every stream that it has seen."""
+    return torch.cuda.Stream(device)
+
+
 class _Graph:
     """Loss and gradients of batches of one shape."""
 
@@ -52,7 +59,7 @@ class _Graph:
         self.parameters = step.parameters
         self.inputs = [tensor.clone() for tensor in inputs]  # keeps their memory layout
         self.graph = torch.cuda.CUDAGraph()
-        stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream, here = _recording_stream(self.inputs[0].device), torch.cuda.current_stream()
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):

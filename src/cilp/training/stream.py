@@ -43,7 +43,7 @@ class Streamed:
         first, last = (int(row) // SHARD for row in (rows.min(), rows.max()))
         if first != last:
             raise IndexError(f"a batch must lie in one shard of {SHARD} rows; got shards {first} and {last}")
-        return self._shard(first)[(rows - first * SHARD).to(self.device)]
+        return self._shard(first)[(rows - first * SHARD).to(self.device, non_blocking=True)]
 
     def _shard(self, number: int) -> Tensor:
         """The rows of one shard. Files are mapped anew for each, so that the pages read leave memory again."""
