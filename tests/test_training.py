@@ -12,7 +12,7 @@ from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.sensors import ray_directions
 from cilp.training import checkpoint
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
-from cilp.training.device import EVALUATION_BATCH, exact_products, prepare_device
+from cilp.training.device import EVALUATION_BATCH, cpu_name, describe, exact_products, prepare_device
 from cilp.training.inputs import load_split, xyza
 from cilp.training.seeds import check_seeds, summarise
 
@@ -228,6 +228,19 @@ def test_devices(monkeypatch):
     assert prepare_device("auto").type == "cpu"
     with pytest.raises(UserError, match="auto or cpu"):
         prepare_device("cuda")
+
+
+def test_two_cpus_of_the_same_name_are_two_devices(tmp_path, monkeypatch):
+    """Virtual machines call each an "AMD EPYC", while their kernels round differently."""
+    names = []
+    for model, capability in ((1, "AVX2"), (17, "AVX2"), (17, "AVX512")):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        cpuinfo = tmp_path / f"{model}"
+        cpuinfo.write_text(f"processor\t: 0\ncpu family\t: 25\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\n\n" * 2)
+        names.append(cpu_name(cpuinfo))
+    assert names[0] == "AMD EPYC (family 25, model 1, AVX2)" and len(set(names)) == 3
+    assert cpu_name(tmp_path / "missing").endswith(" (AVX512)")
+    assert describe(torch.device("cpu"))["device"].startswith(cpu_name())
 
 
 def test_each_process_takes_its_share_of_the_cores_whatever_torchrun_leaves_it(monkeypatch):

@@ -80,7 +80,7 @@ def describe(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+        name = f"{cpu_name()}, {torch.get_num_threads()} threads"
     return {
         "device": name,
         "python": platform.python_version(),
@@ -89,10 +89,16 @@ def describe(device: torch.device) -> dict[str, str]:
     }
 
 
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU and the vector instructions that PyTorch uses: they choose the kernels, and with them the rounding.
+
+    A virtual machine may hide which model it runs on ("AMD EPYC"), so family and number stand beside the name.
+    """
+    fields: dict[str, str] = {}
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{key.removeprefix('cpu ')} {fields[key]}" for key in ("cpu family", "model") if key in fields]
+    return f"{name} ({', '.join([*numbers, torch.backends.cpu.get_cpu_capability()])})"
