@@ -68,7 +68,7 @@ def run(project, *command, code=0, **environment):
         env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == code, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"

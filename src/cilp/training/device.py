@@ -33,7 +33,7 @@ def prepare_device(device: str) -> torch.device:
         raise UserError("device is 'cuda', but torch sees no CUDA device here; set device: auto or cpu.")
     # cuBLAS repeats itself only with a fixed workspace, which must be chosen before CUDA starts
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler first, two seconds
     # fresh memory is filled to expose what is read before it is written; nothing here is, and filling takes its time
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
