@@ -25,11 +25,14 @@ ENVIRONMENT = {
 
 
 def clone(project, params):
-    """Copy the working tree to ``project``, a folder that is there, change its params, and commit."""
+    """Copy the working tree to ``project``, a folder that is there, change its params, and commit.
+
+    The lock file stays behind: it is of other params, and DVC reads and writes all of it with each stage that runs.
+    """
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() and name != "dvc.lock":
             (project / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, project / name)
     run(project, "git", "init", "--quiet")

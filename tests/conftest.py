@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,21 +32,38 @@ def _listen_on_loopback(server: socket.socket, *backlog: int, listen=socket.sock
 
 socket.socket.listen = _listen_on_loopback
 
-SHARE_THE_CLONE = {
-    "test_pipeline.py": 0,
-    **dict.fromkeys(["test_living_with_it.py", "test_distributed.py", "test_secrets.py", "test_two_at_once.py"], 2),
-    "test_full_disk.py": 2,
-    "test_verify.py": 2,
-}
+NEED_NO_CLONE = ("test_app.py", "test_contrastive.py", "test_subset.py", "test_unfinished.py")
+SHARE_THE_CLONE = (
+    "test_living_with_it.py",
+    "test_verify.py",
+    "test_two_at_once.py",
+    "test_distributed.py",
+    "test_full_disk.py",
+    "test_secrets.py",
+)
+ORDER = ("test_pipeline.py", *NEED_NO_CLONE, *SHARE_THE_CLONE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, with the clone that it makes; what needs that as well comes last, when it is there."""
-    items.sort(key=lambda item: SHARE_THE_CLONE.get(item.path.name, 1))
+    """The longest file first, with the clone that it makes; meanwhile other long ones, then what needs the clone too.
+
+    Short files come last, so that no worker is left with a long one alone.
+    """
+    items.sort(key=lambda item: ORDER.index(item.path.name) if item.path.name in ORDER else len(ORDER))
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warm() -> Iterator[dict[str, str]]:
+    """Of an environment, what has ``python stages/...`` start at once (:mod:`warm`)."""
+    from clone import ENVIRONMENT
+    from warm import serving
+
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder, serving(Path(folder), ENVIRONMENT) as first:
+        yield {"PATH": f"{first}{os.pathsep}{ENVIRONMENT['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A clone of the working tree in which ``dvc repro`` has run once, everything committed.
 
     The first worker to ask makes it, each has a copy of its own, and a test that changes it puts it back. It ran with
@@ -63,7 +81,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             clone(made, TINY)
             home = made / ".git/home"
             home.mkdir()
-            printed = run(made, "dvc", "repro", HOME=str(home), WANDB_MODE="offline", **VARIABLES)
+            warm = request.getfixturevalue("warm")
+            printed = run(made, "dvc", "repro", HOME=str(home), WANDB_MODE="offline", **VARIABLES, **warm)
             (made / ".git/printed").write_text(printed)
             commit(made, "results")
             (made / ".git/made").touch()

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 
 import pytest
@@ -15,16 +14,16 @@ from tiny import stages_run
 pytestmark = pytest.mark.timeout(420)
 
 
-def test_a_grid_is_queued_compared_and_the_best_applied(project):
+def test_a_grid_is_queued_compared_and_the_best_applied(project, warm):
     """By two workers at the same time."""
     run(project, "dvc", "exp", "remove", "--all-commits")  # of other tests
     only = ("--single-item", "train_fusion@late-strided")
     run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
-    run(project, "dvc", "queue", "start", "--jobs", "2", WANDB_MODE="disabled")
+    run(project, "dvc", "queue", "start", "--jobs", "2", WANDB_MODE="disabled", **warm)
     deadline = time.monotonic() + 200
     while re.search("Queued|Running", run(project, "dvc", "queue", "status")):
         assert time.monotonic() < deadline, run(project, "dvc", "queue", "status")
-        time.sleep(1)
+        time.sleep(3)
     table = run(project, "dvc", "exp", "show", "--only-changed", "--md").splitlines()
     columns = [column.strip() for column in table[0].split("|")]
     assert any("late" in column and column.endswith("lr") for column in columns)
@@ -89,7 +88,7 @@ def test_another_machine_pulls_what_this_one_trained_and_runs_nothing(project, t
     run(project, "dvc", "remote", "remove", "--local", "box")
 
 
-def test_the_fusion_that_the_readme_adds_trains(sandbox, tmp_path):
+def test_the_fusion_that_the_readme_adds_trains(sandbox, warm, tmp_path):
     """The diff applies to the files as they are, and what it adds is legal and as large a network as its siblings."""
     (diff,) = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
     (tmp_path / "maximum.diff").write_text(diff)
@@ -102,16 +101,16 @@ def test_the_fusion_that_the_readme_adds_trains(sandbox, tmp_path):
     small = {**params["fusion"]["maximum"], "epochs": 1, "batch_size": 8, "lr": 1e-3, "lr_min": 1e-6}
     set_params(sandbox, {"fusion": {"maximum": small}, "variants": {"fusion": ["late", "maximum"]}})
     shutil.copy(tmp_path / files[1], sandbox / files[1])
-    run(sandbox, sys.executable, "stages/check_params.py")
+    run(sandbox, "python", "stages/check_params.py", **warm)
     for downsampling in ("maxpool", "strided"):
         options = ("--fusion", "maximum", "--downsampling", downsampling)
-        run(sandbox, sys.executable, "stages/train_fusion.py", *options, WANDB_MODE="disabled")
-    run(sandbox, sys.executable, "stages/compare_fusion.py")
+        run(sandbox, "python", "stages/train_fusion.py", *options, WANDB_MODE="disabled", **warm)
+    run(sandbox, "python", "stages/compare_fusion.py", **warm)
     assert "| metric | late | maximum |" in (sandbox / "metrics/fusion_comparison.md").read_text()
     assert "| 1,415,051 | 824,201 |" in (sandbox / "metrics/fusion_comparison.md").read_text()
 
 
-def test_the_notebook_runs_outside_colab(project, tmp_path):
+def test_the_notebook_runs_outside_colab(project, warm, tmp_path):
     """From the first cell to the last, on settings small enough; what it shows is there."""
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     copy = shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("wandb"), symlinks=True)
@@ -123,7 +122,7 @@ def test_the_notebook_runs_outside_colab(project, tmp_path):
     (copy / ".venv/.ready").touch()  # the environment that runs this test is set up
     client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(copy)}})
     environment = dict(os.environ)
-    os.environ |= {**ENVIRONMENT, "WANDB_MODE": "disabled"}
+    os.environ |= {**ENVIRONMENT, **warm, "WANDB_MODE": "disabled"}
     try:
         client.execute()
     finally:

@@ -20,7 +20,7 @@ from cilp.training.inputs import load_split
 from cilp.training.unfinished import Unfinished, UnfinishedRuns
 
 CPU = torch.device("cpu")
-STEPS = 24
+STEPS = 12
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,16 +39,16 @@ class Killed(BaseException):
 
 def classifier(packed, state=None):
     train, valid = (load_split(packed, split, CPU) for split in ("train", "val"))
-    params = TrainingParams(epochs=8, batch_size=18, lr=1e-3, lr_min=1e-6)  # three steps an epoch
+    params = TrainingParams(epochs=4, batch_size=9, lr=1e-3, lr_min=1e-6)  # three steps an epoch
     return train_classifier(
-        lambda: fusion.build("add", "maxpool", 50.0), train, valid, params, 1, "test", unfinished=state
+        lambda: fusion.build("add", "strided", 50.0), train, valid, params, 1, "test", unfinished=state
     )
 
 
 def contrastive(packed, state=None):
     train, valid = (load_pairs([(packed, packed.rows(split))], CPU) for split in ("train", "val"))
     params = CilpParams(
-        steps=STEPS, batch_size=8, schedule="1cycle", lr=1e-3, temperature="learned", temperature_lr=1e-2,
+        steps=STEPS, batch_size=4, schedule="1cycle", lr=1e-3, temperature="learned", temperature_lr=1e-2,
         weight_decay=1e-2, twins=True, mirror=True, permute_colours=True, unlabelled=False, validate_every=5,
     )  # fmt: skip
     embedder = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
@@ -72,7 +72,7 @@ def killed_at(monkeypatch, step, run, *args):
 
 @pytest.mark.parametrize("run", [classifier, contrastive])
 def test_killed_at_ten_random_steps_it_ends_with_the_same_bits(run, tmp_path, monkeypatch):
-    packed = make_packed()
+    packed = make_packed(12, 3, 2)
     undisturbed = run(packed)
     generator = random.Random(run.__name__)
     for number in range(10):
@@ -86,7 +86,7 @@ def test_killed_at_ten_random_steps_it_ends_with_the_same_bits(run, tmp_path, mo
 
 
 def test_it_takes_no_step_twice_but_those_since_the_last_validation(tmp_path, monkeypatch):
-    packed, state = make_packed(), Unfinished(tmp_path / "state.pt", "mine")
+    packed, state = make_packed(12, 3, 2), Unfinished(tmp_path / "state.pt", "mine")
     killed_at(monkeypatch, 11, classifier, packed, state)  # ten steps taken, nine of them in whole epochs
     taken = []
     with monkeypatch.context() as patch:
@@ -100,7 +100,7 @@ def test_it_takes_no_step_twice_but_those_since_the_last_validation(tmp_path, mo
 
 def test_what_was_seen_before_is_told_again(tmp_path, monkeypatch):
     """The mirror of a run that goes on shows the whole of it."""
-    packed, state = make_packed(), Unfinished(tmp_path / "state.pt", "mine")
+    packed, state = make_packed(12, 3, 2), Unfinished(tmp_path / "state.pt", "mine")
     killed_at(monkeypatch, 11, classifier, packed, state)
     told = []
     original = loop.fit
@@ -177,5 +177,5 @@ def test_a_damaged_state_is_no_state(tmp_path, capsys):
 
 def test_a_gpu_that_is_done_at_once_saves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 3600.0)
-    classifier(make_packed(), Unfinished(tmp_path / "state.pt", "mine"))
+    classifier(make_packed(12, 3, 2), Unfinished(tmp_path / "state.pt", "mine"))
     assert not list(tmp_path.iterdir())

@@ -26,8 +26,8 @@ LOCK = {
 }
 
 
-def verify(project, *arguments, code=0):
-    return run(project, sys.executable, "-m", "cilp.verify", *arguments, code=code)
+def verify(project, *arguments, code=0, **environment):
+    return run(project, sys.executable, "-m", "cilp.verify", *arguments, code=code, **environment)
 
 
 def test_stages_run_in_the_order_of_the_pipeline_whatever_the_order_of_their_names():
@@ -106,6 +106,7 @@ def test_the_table_names_file_key_both_values_and_the_difference():
 
 
 def test_committed_results_come_out_again(project):
+    """Those of the project came of forks of one process, these of processes of their own."""
     output = verify(project, STAGE, "train_projector")
     assert f"{STAGE}: 4 outputs compared byte for byte: no differences." in output
     assert "train_projector: 4 outputs compared byte for byte: no differences." in output
@@ -114,7 +115,7 @@ def test_committed_results_come_out_again(project):
     assert not list((project / ".dvc/tmp").glob("verify-*"))
 
 
-def test_a_figure_that_was_tampered_with_is_found_and_left(project):
+def test_a_figure_that_was_tampered_with_is_found_and_left(project, warm):
     path = project / METRICS
     metrics = json.loads(path.read_text())
     claimed = metrics["test_accuracy"] + 0.001
@@ -123,7 +124,7 @@ def test_a_figure_that_was_tampered_with_is_found_and_left(project):
     )
     commit(project, "tampered")
     try:
-        output = verify(project, STAGE, code=1)
+        output = verify(project, STAGE, code=1, **warm)
         row = next(line for line in output.splitlines() if line.startswith(METRICS))
         assert row.split() == [METRICS, "test_accuracy", str(claimed), str(metrics["test_accuracy"]), "-0.001"]
         assert f"{STAGE}: 4 outputs compared byte for byte: 1 difference." in output
@@ -135,7 +136,7 @@ def test_a_figure_that_was_tampered_with_is_found_and_left(project):
         record = json.loads(cost.read_text())
         cost.write_text(json.dumps({**record, "device": "another"}))
         commit(project, "as if on another machine")
-        output = verify(project, STAGE)
+        output = verify(project, STAGE, **warm)
         assert f"{STAGE}: 3 outputs compared within the tolerance, since recorded on another; Python" in output
     finally:
         run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
@@ -156,12 +157,12 @@ def test_what_a_stage_does_not_write_anew_is_missing_and_not_equal(tmp_path):
     assert found == [Difference("metrics/a.json", "(file)", "there", "missing")]
 
 
-def test_results_of_another_seed_are_found(project):
+def test_results_of_another_seed_are_found(project, warm):
     """Whoever commits other params than those that trained is found out: figures, curves and weights are others."""
     set_params(project, {"seeds": [SEEDS[0], 99]})
     commit(project, "other seeds")
     try:
-        output = verify(project, STAGE, code=1)
+        output = verify(project, STAGE, code=1, **warm)
         assert re.search(r"metrics/fusion/late-strided\.csv +row 2, seed +52 +99 +\+47", output)
         assert re.search(r"^models/fusion/late-strided +\(content\)", output, flags=re.MULTILINE)
         assert not re.search(r"late-strided\.csv +row 1, valid", output)  # the first seed is the same
