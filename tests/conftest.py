@@ -32,7 +32,16 @@ def _listen_on_loopback(server: socket.socket, *backlog: int, listen=socket.sock
 
 socket.socket.listen = _listen_on_loopback
 
-NEED_NO_CLONE = ("test_app.py", "test_contrastive.py", "test_subset.py", "test_unfinished.py")
+NEED_NO_CLONE = (
+    "test_app.py",
+    "test_subset.py",
+    "test_unfinished.py",
+    "test_contrastive.py",
+    "test_fuzz_readers.py",
+    "test_fuzz_params.py",
+    "test_simulation.py",
+    "test_training.py",
+)
 SHARE_THE_CLONE = (
     "test_living_with_it.py",
     "test_verify.py",
