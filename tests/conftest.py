@@ -63,11 +63,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[dict[str, str]]:
-    """Of an environment, what has ``python stages/...`` start at once (:mod:`warm`)."""
-    from clone import ENVIRONMENT
-    from warm import serving
+    """Of an environment, what has ``python stages/...`` start at once, as ``make repro`` does.
 
-    with tempfile.TemporaryDirectory(prefix="warm-") as folder, serving(Path(folder), ENVIRONMENT) as first:
+    For the dozens of stages that DVC runs here one after the other. What is about processes (signals, kills, locks, two
+    at once) runs stages by themselves; so does a test of ``make verify``, byte for byte with what came of forks.
+    """
+    from clone import ENVIRONMENT
+
+    from cilp.console.warm import serving
+
+    with serving(ENVIRONMENT) as first:
         yield {"PATH": f"{first}{os.pathsep}{ENVIRONMENT['PATH']}"}
 
 

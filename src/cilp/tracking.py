@@ -133,7 +133,13 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
             mode=mode,
             dir=str(folder.parent),
             reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=mode == "offline", **patience),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=mode == "offline",
+                x_save_requirements=False,  # requirements.txt has them; to list them takes most of a second
+                **patience,
+            ),
         )
 
     try:

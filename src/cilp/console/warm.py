@@ -1,0 +1,188 @@
+"""Stages that start at once: each is a fork of one process that has imported PyTorch and W&B before it is asked.
+
+    PYTHONPATH=src python -m cilp.console.warm dvc repro
+
+Importing is five to ten seconds of each of the dozens of stages that DVC runs one after the other, and most of what
+they take on a GPU. While the command runs, ``python`` in its ``PATH`` is one that hands ``python stages/...`` over to
+that process, and is the usual one for all else. A stage has the terminal, folder, environment and exit code that it has
+by itself, and the same results (``tests/test_warm.py``); without its server it runs as usual.
+"""
+
+import argparse
+import array
+import atexit
+import contextlib
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+PRELOADED = (
+    "torch",
+    "torch._dynamo",
+    "torch.utils.flop_counter",
+    "wandb",
+    "wandb.sdk.launch",
+    "tqdm",
+    "yaml",
+    "matplotlib.pyplot",
+)
+CLIENT = """#!{python} -IS
+import array, json, os, signal, socket, sys
+
+def as_usual():
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+
+if not sys.argv[1:] or not sys.argv[1].startswith("stages/"):
+    as_usual()
+server = socket.socket(socket.AF_UNIX)
+try:
+    server.connect({address!r})
+except OSError:
+    as_usual()
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage has it as well, and says what becomes of it
+server.sendmsg([b"0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+with server.makefile("rw") as stream:
+    print(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]), file=stream, flush=True)
+    code = int(stream.readline() or 1)
+if code < 0:
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+@contextlib.contextmanager
+def serving(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
+    """A folder to put first in ``PATH``; the process behind it starts with ``environment``."""
+    with tempfile.TemporaryDirectory(prefix="cilp-warm-") as folder:
+        address, client = f"{folder}/socket", Path(folder, "bin/python")
+        client.parent.mkdir()
+        client.write_text(CLIENT.format(python=sys.executable, address=address))
+        client.chmod(0o755)
+        command = [sys.executable, "-P", __file__, "--serve", address]  # its folder is not one to import from
+        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            try:
+                server.stdout.readline()
+                yield client.parent
+            finally:
+                server.terminate()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--serve", metavar="SOCKET", help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run, and its arguments")
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve)
+        return
+    if not arguments.command:
+        parser.error("name a command, such as dvc repro")
+    with serving() as folder:
+        path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        with subprocess.Popen(arguments.command, env={**os.environ, "PATH": path}) as process:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for the client
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            code = process.wait()
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def serve(address: str) -> None:
+    """Import, then fork for each that connects, until terminated or left alone."""
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that only wait
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has begun to use CUDA cannot fork
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):  # a lean environment
+            __import__(name)
+    gc.freeze()  # or else each fork copies all of it when it collects
+    atexit._clear()  # what was made above, W&B's folder for pictures, serves the next ones too
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listening, sys.stdin], [], [])
+            if sys.stdin in ready:  # closed: whoever started this is gone
+                return
+            client, _ = listening.accept()
+            if os.fork() == 0:
+                listening.close()
+                break
+            client.close()
+    hand_over(client, interrupt)
+
+
+def hand_over(client: socket.socket, interrupt: signal.Handlers) -> None:
+    """Run what a client asks for in a fork of this process, and tell it the exit code; end it when the client goes."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, ancillary, _, _ = client.recvmsg(1, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+    descriptors = array.array("i", ancillary[0][2])
+    with client.makefile("rw") as stream:
+        argv, folder, environment = json.loads(stream.readline())
+        child = os.fork()
+        if child:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            threading.Thread(target=_end_with, args=(client, child), daemon=True).start()
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            with contextlib.suppress(OSError):
+                print(code, file=stream, flush=True)
+            os._exit(0)
+    client.close()
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    signal.signal(signal.SIGINT, interrupt)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ |= environment
+    sys.argv = argv
+    sys.path[:0] = [str(Path(argv[0]).parent), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    os._exit(_run(argv[0]))  # taking an interpreter of so many modules apart takes a second
+
+
+def _end_with(client: socket.socket, child: int) -> None:
+    """Terminate the stage once its client is gone: killed, or with the terminal."""
+    while client.recv(1):
+        pass
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGTERM)
+
+
+def _run(script: str) -> int:
+    """What ``python script`` does, and its exit code."""
+    code = 1
+    try:
+        runpy.run_path(script, run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    return code
+
+
+if __name__ == "__main__":
+    main()

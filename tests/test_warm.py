@@ -1,0 +1,141 @@
+"""A stage that starts at once is the stage that starts by itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from clone import ENVIRONMENT
+
+from cilp.console.warm import serving
+
+SCRIPT = """
+import os, sys
+print(sys.argv, os.getcwd(), os.environ["ASKED"], __name__, sys.stdin.read(), "torch" in sys.modules, flush=True)
+print("beside", file=sys.stderr, flush=True)
+exec(os.environ["ASKED"])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/one.py").write_text(SCRIPT)
+    (tmp_path / "other.py").write_text(SCRIPT)
+    (tmp_path / "stages/beside.py").write_text("HERE = 1\n")
+    return tmp_path
+
+
+def run(folder, *command, asked="", path):
+    environment = {**ENVIRONMENT, "PATH": path, "ASKED": asked}
+    return subprocess.run(["python", *command], cwd=folder, env=environment, input="in", text=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ("", 0),
+        ("import beside; sys.exit(beside.HERE - 1)", 0),
+        ("sys.exit(2)", 2),
+        ("sys.exit('in a word')", 1),
+        ("1 / 0", 1),
+        ("os.kill(os.getpid(), 9)", -9),
+        ("import atexit; atexit.register(print, 'at the end')", 0),
+        ("import threading, time; threading.Thread(target=lambda: (time.sleep(.2), print('late'))).start()", 0),
+    ],
+)
+def test_it_has_the_arguments_folder_environment_streams_and_exit_code(folder, warm, asked, code):
+    command = ("stages/one.py", "--some", "argument")
+    cold = run(folder, *command, asked=asked, path=ENVIRONMENT["PATH"])
+    done = run(folder, *command, asked=asked, path=warm["PATH"])
+    assert (done.returncode, done.stdout.replace("True", "False")) == (code, cold.stdout)
+    assert "True" in done.stdout
+    assert cold.returncode == code
+    assert done.stderr.splitlines()[-1:] == cold.stderr.splitlines()[-1:]
+
+
+def test_what_is_no_stage_is_run_as_ever(folder, warm):
+    assert "False" in run(folder, "other.py", path=warm["PATH"]).stdout
+    assert run(folder, "-c", "print(6 * 7)", path=warm["PATH"]).stdout == "42\n"
+
+
+def test_a_stage_ends_with_the_one_who_asked_for_it(folder, warm):
+    asked = "import time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    environment = {**ENVIRONMENT, **warm, "ASKED": asked}
+    with subprocess.Popen(["python", "stages/one.py"], cwd=folder, env=environment, stdin=subprocess.DEVNULL) as client:
+        pid = eventually(lambda: int((folder / "pid").read_text() or 0))
+        client.kill()
+    assert eventually(lambda: not alive(pid))
+
+
+def test_an_interrupt_from_the_terminal_is_the_stages(folder, warm):
+    """Which the whole group gets: the client waits for what the stage makes of it, and the server outlives it."""
+    asked = "\n".join(
+        (
+            "import time",
+            "try:",
+            "    os.setpgid(0, int(os.environ['GROUP']))",
+            "    open('ready', 'w').write('1')",
+            "    time.sleep(60)",
+            "except KeyboardInterrupt:",
+            "    sys.exit(130)",
+        )
+    )
+    program = (
+        "import os, sys; os.setpgid(0, 0); os.environ['GROUP'] = str(os.getpid()); os.execvp('python', sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, "python", "stages/one.py"]
+    environment = {**ENVIRONMENT, **warm, "ASKED": asked}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL) as client:
+        eventually(lambda: (folder / "ready").read_text())
+        os.killpg(client.pid, signal.SIGINT)
+        assert client.wait(20) == 130
+    assert run(folder, "stages/one.py", path=warm["PATH"]).returncode == 0
+
+
+def test_without_its_server_a_stage_runs_as_ever(folder, tmp_path):
+    with serving({**ENVIRONMENT, "PYTHONPATH": str(nothing_to_import(tmp_path))}) as first:
+        path = f"{first}{os.pathsep}{ENVIRONMENT['PATH']}"
+        assert run(folder, "stages/one.py", path=path).returncode == 0
+        (first.parent / "socket").unlink()
+        assert "False" in run(folder, "stages/one.py", path=path).stdout
+    assert "False" in run(folder, "stages/one.py", path=path).stdout
+
+
+def test_a_command_has_its_own_exit_code(tmp_path):
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{nothing_to_import(tmp_path)}{os.pathsep}src"}
+    command = [sys.executable, "-m", "cilp.console.warm"]
+    for code, text in ((0, "0"), (3, "3"), (143, "os.kill(os.getpid(), 15)")):
+        program = ["python", "-c", f"import os, sys; sys.exit({text})"]
+        root = Path(__file__).parents[1]
+        assert subprocess.run([*command, *program], env=environment, cwd=root, check=False).returncode == code
+    assert subprocess.run(command, env=environment, cwd=root, capture_output=True, check=False).returncode == 2
+
+
+def nothing_to_import(folder: Path) -> Path:
+    """What has the server be there at once."""
+    for name in ("torch", "wandb", "matplotlib", "tqdm", "yaml"):
+        (folder / f"{name}.py").write_text("raise ImportError\n")
+    return folder
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def eventually(what, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if found := what():
+                return found
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("it has not come to that")
