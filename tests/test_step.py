@@ -147,11 +147,12 @@ def test_another_error_stays_what_it_is(monkeypatch):
 
 
 @CUDA
-def test_a_recorded_step_has_the_bits_of_a_launched_one():
+@pytest.mark.parametrize("name", ["concat", "late", "hadamard", "early"])
+def test_a_recorded_step_has_the_bits_of_a_launched_one(name):
     device = prepare_device("cuda")
     train_split, _ = splits(device)
     torch.manual_seed(1)
-    model = fusion.build("concat", "maxpool", 50.0).to(device, memory_format=torch.channels_last)
+    model = fusion.build(name, "maxpool", 50.0).to(device, memory_format=torch.channels_last)
 
     def loss_of(*inputs):
         return binary_cross_entropy_with_logits(model(*inputs[:-1]), inputs[-1])

@@ -42,10 +42,10 @@ def test_the_result_and_its_gradients_are_those_of_the_plain_layers(blocks, back
         area = view[:, row : row + height, column : column + width]
         area.copy_(torch.randn(area.shape, generator=generator, dtype=torch.float64))
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-    fast, plain = windows.encode(blocks, x, background), blocks(x)
+    fast, plain = windows.encode(blocks, x, lambda: background), blocks(x)
     torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)
     with mock.patch.object(windows, "SAMPLES", 2):  # objects of like size together, as in large batches
-        torch.testing.assert_close(windows.encode(blocks, x, background), plain, rtol=0, atol=1e-12)
+        torch.testing.assert_close(windows.encode(blocks, x, lambda: background), plain, rtol=0, atol=1e-12)
     seen = x.detach().ne(background).any(dim=1, keepdim=True)
     for ours, theirs in zip(gradients(fast, x, blocks), gradients(plain, x, blocks), strict=True):
         if ours.shape == x.shape:  # what lies outside of every window is a constant, no input
@@ -59,7 +59,7 @@ def test_small_objects_cost_fewer_multiplications(blocks, background):
     x = background.repeat(16, 1, 1, 1)
     x[:, :, 24:34, 30:40] = 1.0
     counts = []
-    for encode in (lambda x: windows.encode(blocks, x, background), blocks):
+    for encode in (lambda x: windows.encode(blocks, x, lambda: background), blocks):
         with FlopCounterMode(display=False) as counter:
             encode(x)
         counts.append(counter.get_total_flops())
@@ -70,7 +70,7 @@ def test_small_objects_cost_fewer_multiplications(blocks, background):
 def test_where_windows_do_not_pay_the_plain_layers_run(background, downsampling):
     blocks = encoder([4, 5, 6], downsampling).double()
     x = torch.randn(2, 4, 64, 64, dtype=torch.float64)
-    torch.testing.assert_close(windows.encode(blocks, x, background), blocks(x))
+    torch.testing.assert_close(windows.encode(blocks, x, lambda: background), blocks(x))
 
 
 def test_what_a_batch_shows_where_nothing_is_hit():

@@ -1,9 +1,14 @@
 """Building blocks that the networks share."""
 
+import functools
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from cilp.models import pooling
 
 DOWNSAMPLINGS = ("maxpool", "strided")
 
@@ -24,6 +29,10 @@ class Downsample(nn.Module):
         self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        if pooling.usable(x):
+            layer = self.convolution
+            x = conv2d(x, layer.weight, None, layer.stride, layer.padding)
+            return pooling.bias_pool_relu(x, layer.bias, 1 if layer.stride == (2, 2) else 2)
         return torch.relu(self.pool(self.convolution(x)))
 
 
@@ -35,6 +44,31 @@ def encoder(channels: list[int], downsampling: str) -> nn.Sequential:
 def classifier_head(features: int) -> nn.Sequential:
     """(B, features) -> (B, 1) logits, positive for a sphere, through one hidden layer of 100."""
     return nn.Sequential(nn.Linear(features, 100), nn.ReLU(), nn.Linear(100, 1))
+
+
+def side_by_side(
+    x: Tensor, of_x: Callable[[Tensor], Tensor], y: Tensor, of_y: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """``of_x(x)`` and ``of_y(y)``, which have no parameter in common; on a GPU at the same time, as their gradients.
+
+    Each of the two is a chain of small kernels that leaves most of a large GPU idle.
+    """
+    if not y.is_cuda:
+        return of_x(x), of_y(y)
+    here, beside = torch.cuda.current_stream(y.device), _stream_beside(y.device)
+    beside.wait_stream(here)
+    y.record_stream(beside)  # or else its memory could serve another tensor here while it is still read there
+    with torch.cuda.stream(beside):
+        second = of_y(y)
+    first = of_x(x)
+    here.wait_stream(beside)
+    second.record_stream(here)
+    return first, second
+
+
+@functools.cache
+def _stream_beside(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 def count_parameters(model: nn.Module) -> int:

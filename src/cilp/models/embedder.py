@@ -77,9 +77,11 @@ class Embedder(nn.Module):
         return shading(view) if self.params.rgb == "shading" else view
 
     def forward(self, view: Tensor) -> Tensor:
-        nothing = emptiness(view) if self.modality == "lidar" else darkness(view)
-        empty = self.prepare(nothing.unsqueeze(0)).squeeze(0)
-        return normalize(self.projection(encode(self.convolutions, self.prepare(view), empty)), dim=1)
+        def nothing() -> Tensor:
+            empty = emptiness(view) if self.modality == "lidar" else darkness(view)
+            return self.prepare(empty.unsqueeze(0)).squeeze(0)
+
+        return normalize(self.projection(encode(self.convolutions, self.prepare(view), nothing)), dim=1)
 
 
 def shading(rgba: Tensor) -> Tensor:

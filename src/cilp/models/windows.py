@@ -5,6 +5,7 @@ in windows around the objects, and pasted into the feature map of the empty view
 of the plain layers (``tests/test_windows.py``: equal to 1e-12 in float64).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,13 +45,14 @@ def emptiness(lidar: Tensor) -> Tensor:
     return views[0]
 
 
-def encode(blocks: nn.Sequential, x: Tensor, empty: Tensor) -> Tensor:
-    """What ``blocks(x)`` is, for a chain of ``Downsample`` and views (B, C, H, W) that mostly show ``empty`` (C, H, W).
+def encode(blocks: nn.Sequential, x: Tensor, nothing: Callable[[], Tensor]) -> Tensor:
+    """What ``blocks(x)`` is, for a chain of ``Downsample`` and views (B, C, H, W) that mostly show ``nothing()``.
 
     On a GPU the plain layers run: window sizes depend on the data, and reading them would hold the host up.
     """
     if x.is_cuda:
         return blocks(x)
+    empty = nothing()
     down, across = _seen(x.detach(), empty)
     groups = len(x) // SAMPLES
     if groups < 2:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import Downsample, classifier_head, encoder
+from cilp.models.blocks import Downsample, classifier_head, encoder, side_by_side
 from cilp.models.windows import darkness, emptiness, encode
 
 CHANNELS = 4
@@ -34,12 +34,12 @@ class Fusion(nn.Module):
 
 def encode_rgb(blocks: nn.Sequential, rgb: Tensor) -> Tensor:
     """RGBA (B, 4, 64, 64) -> feature maps (B, C, H, W)."""
-    return encode(blocks, rgb, darkness(rgb))
+    return encode(blocks, rgb, lambda: darkness(rgb))
 
 
 def encode_lidar(blocks: nn.Sequential, lidar: Tensor) -> Tensor:
     """XYZA (B, 4, 64, 64) -> feature maps (B, C, H, W)."""
-    return encode(blocks, lidar, emptiness(lidar))
+    return encode(blocks, lidar, lambda: emptiness(lidar))
 
 
 class IntermediateFusion(Fusion):
@@ -58,7 +58,8 @@ class IntermediateFusion(Fusion):
         raise NotImplementedError
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        return self.head(self.fused(self.fuse(encode_rgb(self.rgb, rgb), encode_lidar(self.lidar, lidar))))
+        encoded = side_by_side(rgb, lambda x: encode_rgb(self.rgb, x), lidar, lambda x: encode_lidar(self.lidar, x))
+        return self.head(self.fused(self.fuse(*encoded)))
 
 
 class OneEncoder(Fusion):

@@ -13,5 +13,5 @@ class EarlyFusion(OneEncoder):
     channels = 2 * CHANNELS
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        stacked, nothing = torch.cat([rgb, lidar], dim=1), torch.cat([darkness(rgb), emptiness(lidar)])
-        return self.head(encode(self.encoder, stacked, nothing))
+        stacked = torch.cat([rgb, lidar], dim=1)
+        return self.head(encode(self.encoder, stacked, lambda: torch.cat([darkness(rgb), emptiness(lidar)])))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import classifier_head, encoder
+from cilp.models.blocks import classifier_head, encoder, side_by_side
 from cilp.models.fusion._base import CHANNELS, Fusion, encode_lidar, encode_rgb
 
 
@@ -19,5 +19,8 @@ class LateFusion(Fusion):
         self.head = classifier_head(200)
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        rgb, lidar = encode_rgb(self.rgb, rgb), encode_lidar(self.lidar, lidar)
-        return self.head(torch.cat([self.rgb_vector(rgb), self.lidar_vector(lidar)], dim=1))
+        vectors = side_by_side(
+            rgb, lambda x: self.rgb_vector(encode_rgb(self.rgb, x)),
+            lidar, lambda x: self.lidar_vector(encode_lidar(self.lidar, x)),
+        )  # fmt: skip
+        return self.head(torch.cat(vectors, dim=1))
