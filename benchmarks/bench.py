@@ -4,7 +4,7 @@
 
 Needs ``data/packed.pt`` (``dvc repro pack``), and the models for the start-up of the later stages. Ours and theirs take
 turns in one run, on the same samples; a row shows the median ratio and the lowest and highest. Writes
-``benchmarks/results/<device>.json``. Run it with nothing beside it.
+``benchmarks/results/<device>.json``, row by row: what is interrupted keeps what it has. Run it with nothing beside it.
 """
 
 import argparse
@@ -71,21 +71,30 @@ class Row:
 
 
 class Bench:
-    """The rows as they come, on one device."""
+    """The rows as they come, on one device, and in the file ``path`` if there is one to be written."""
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, device: torch.device, path: Path | None = None):
+        self.device, self.path = device, path
         self.rows: list[Row] = []
 
     def add(self, what: str, value: str, aim: str = "", **figures: float) -> None:
         """Print a row and keep it."""
-        self.rows.append(Row(what, value, aim, figures))
         print(f"| {what} | {value} | {aim} |", flush=True)
+        self.keep([Row(what, value, aim, figures)])
 
-    def ratio(self, what: str, ours: Callable[[], object], other: Callable[[], object], aim: str) -> float:
+    def keep(self, rows: list[Row]) -> None:
+        """Add rows that are printed already."""
+        self.rows += rows
+        if self.path is not None:
+            shown = [{"what": row.what, "measured": row.value, "to reach": row.aim, **row.figures} for row in self.rows]
+            write_json(self.path, {**describe(self.device), "rows": shown})
+
+    def ratio(
+        self, what: str, ours: Callable[[], object], other: Callable[[], object], aim: str, repeats: int = REPEATS
+    ) -> float:
         """Add the row of how many times as long the other takes; they take turns, after one of each to warm up."""
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for repeat in range(REPEATS + 1):
+        for repeat in range(repeats + 1):
             for name, run in (("ours", ours), ("theirs", other)):
                 seconds = self.seconds(run)
                 if repeat:
@@ -122,21 +131,18 @@ def main() -> None:
     machine = describe(device)
     print(f"{machine['device']}; torch {machine['torch']}, Python {machine['python']}\n")
     print("| what | measured | to reach |\n| --- | --- | --- |", flush=True)
-    bench = Bench(device)
+    bench = Bench(device, Path(f"benchmarks/results/{device_name(machine)}.json"))
     data = packed.load(PACKED)
     peak = measure_peak(bench)
-    measure_classifiers(bench, peak)
-    measure_frozen(bench, data)
-    measure_contrastive(bench)
     measure_whole_runs(bench, data, settings)
+    measure_contrastive(bench)
+    measure_frozen(bench, data)
+    measure_classifiers(bench, peak)
     add_whole_study(bench, machine, settings)
     measure_simulator(bench)
     measure_dvc(bench)
     measure_start(bench)
-    path = Path(f"benchmarks/results/{device_name(machine)}.json")
-    rows = [{"what": row.what, "measured": row.value, "to reach": row.aim, **row.figures} for row in bench.rows]
-    write_json(path, {**machine, "rows": rows})
-    print(f"\n{path}")
+    print(f"\n{bench.path}")
 
 
 def device_name(machine: dict[str, str]) -> str:
@@ -176,7 +182,7 @@ def measure_classifiers(bench: Bench, peak: float) -> None:
         for name in theirs.FUSIONS:
             with ProcessPoolExecutor(max_workers=1, mp_context=afresh) as process:
                 measured = process.submit(measure_classifier, str(bench.device), name, downsampling, aim, peak)
-                bench.rows += measured.result()
+                bench.keep(measured.result())
 
 
 def measure_classifier(device: str, name: str, downsampling: str, aim: str, peak: float) -> list[Row]:
@@ -306,6 +312,7 @@ def measure_whole_runs(bench: Bench, data: packed.Packed, settings: dict) -> Non
         lambda: train_classifier(lambda: fusion.build("concat", "maxpool", 50.0), train, valid, protocol, 51, "bench"),
         lambda: theirs.train_epochs(reference, *loaders, epochs=20),
         ">= 10x",
+        repeats=2,
     )
     bench.add("  seconds", f"{seconds:.2f} s", "<= 1 s", seconds=seconds)
     cilp, seen = params.section(settings, "cilp", CilpParams), params.section(settings, "embedder", EmbedderParams)

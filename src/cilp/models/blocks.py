@@ -46,7 +46,7 @@ def classifier_head(features: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, 100), nn.ReLU(), nn.Linear(100, 1))
 
 
-def side_by_side(
+def at_once(
     x: Tensor, of_x: Callable[[Tensor], Tensor], y: Tensor, of_y: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """``of_x(x)`` and ``of_y(y)``, which have no parameter in common; on a GPU at the same time, as their gradients.

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import side_by_side
+from cilp.models.blocks import at_once
 from cilp.models.embedder import Embedder, EmbedderParams
 
 INITIAL_TEMPERATURE = 0.07
@@ -23,7 +23,7 @@ class Cilp(nn.Module):
 
     def forward(self, rgb: Tensor, lidar: Tensor) -> tuple[Tensor, Tensor]:
         """RGBA and XYZA of the same pairs, (B, 4, 64, 64) each -> their embeddings, (B, 200) each."""
-        return side_by_side(rgb, self.rgb, lidar, self.lidar)
+        return at_once(rgb, self.rgb, lidar, self.lidar)
 
     def temperature(self) -> float:
         """What cosines are divided by to become logits."""

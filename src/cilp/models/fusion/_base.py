@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import Downsample, classifier_head, encoder, side_by_side
+from cilp.models.blocks import Downsample, classifier_head, encoder, at_once
 from cilp.models.windows import darkness, emptiness, encode
 
 CHANNELS = 4
@@ -58,7 +58,7 @@ class IntermediateFusion(Fusion):
         raise NotImplementedError
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        encoded = side_by_side(rgb, lambda x: encode_rgb(self.rgb, x), lidar, lambda x: encode_lidar(self.lidar, x))
+        encoded = at_once(rgb, lambda x: encode_rgb(self.rgb, x), lidar, lambda x: encode_lidar(self.lidar, x))
         return self.head(self.fused(self.fuse(*encoded)))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import classifier_head, encoder, side_by_side
+from cilp.models.blocks import classifier_head, encoder, at_once
 from cilp.models.fusion._base import CHANNELS, Fusion, encode_lidar, encode_rgb
 
 
@@ -19,7 +19,7 @@ class LateFusion(Fusion):
         self.head = classifier_head(200)
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        vectors = side_by_side(
+        vectors = at_once(
             rgb, lambda x: self.rgb_vector(encode_rgb(self.rgb, x)),
             lidar, lambda x: self.lidar_vector(encode_lidar(self.lidar, x)),
         )  # fmt: skip
