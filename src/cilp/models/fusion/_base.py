@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import Downsample, classifier_head, encoder, at_once
+from cilp.models.blocks import Downsample, at_once, classifier_head, encoder
 from cilp.models.windows import darkness, emptiness, encode
 
 CHANNELS = 4

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import classifier_head, encoder, at_once
+from cilp.models.blocks import at_once, classifier_head, encoder
 from cilp.models.fusion._base import CHANNELS, Fusion, encode_lidar, encode_rgb
 
 
