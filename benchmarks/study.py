@@ -99,10 +99,14 @@ def stages(folder: Path) -> Iterator[str | None]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-m", "cilp.console.warm", sys.executable, "-m", "dvc", "repro", "--keep-going"]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if found := re.match(r"Running stage '(.+)'", line):
-                yield found[1]
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                if found := re.match(r"Running stage '(.+)'", line):
+                    yield found[1]
+        except BaseException:
+            process.terminate()
+            raise
     if process.returncode:
         sys.exit(process.returncode)
     yield None
