@@ -15,11 +15,16 @@ from cilp.report.verdict import judge
 
 PAGE = Path("docs/performance.md")
 RESULTS = Path("benchmarks/results")
+RUNS = {
+    "run of concatenation with max-pooling": ("costs/fusion/concat-maxpool.json", "<= 1 s"),
+    "run of CILP": ("costs/cilp.json", "<= 3 s"),
+}
+"""Whose seconds stand beside those of the whole study, with what they aim at; all of these aims are for an H200."""
 
 
 def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
-    made = {"bench": [], "profile": [], "scale": []}
+    made = {"bench": [], "profile": [], "scale": [], "study": []}
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = path.stem.partition("-")[0]
@@ -27,7 +32,7 @@ def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str
             made["accuracy"] = [accuracy(content, metrics)]
         else:
             kind = kind if kind in made else "bench"
-            table = {"bench": bench, "profile": profile, "scale": scale}[kind](content)
+            table = {"bench": bench, "profile": profile, "scale": scale, "study": study}[kind](content)
             made[kind].append(f"{content['device']}, torch {content['torch']}:\n\n{table}")
     return {name: "# title\n\n" + "\n".join(parts) for name, parts in made.items()}
 
@@ -90,6 +95,41 @@ def accuracy(content: dict, metrics: Path) -> str:
         lines.append(f"| {name} | {_mean(theirs)} | {_mean(ours)} | {len(ours)} | {change} | {verdict.word} |")
     head = "| variant | reference loop | ours | seeds | difference (95 %) | verdict |\n"
     return head + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
+
+
+def study(content: dict) -> str:
+    """How long the whole study took, and whether what came of it is what is committed."""
+    missing, without = content["missing"], content["missing_of_the_reference_study"]
+    count = len(content["stages"]) - 1  # one of them is what came before the first
+    stages = f"{count} of {count + len(missing)} stages; then it was stopped" if missing else f"all {count} stages"
+    common = f" (without {', '.join(without)})" if without else ""
+    rows = [
+        (f"`dvc repro` from nothing, {stages}", f"{content['seconds'] / 60:.1f} min", "<= 15 min"),
+        (
+            f"  of it what the reference study did, data and tables included{common}",
+            f"{content['seconds_of_the_reference_study'] / 60:.1f} min",
+            "<= 3 min",
+        ),
+    ]
+    for name, (path, aim) in RUNS.items():
+        first, *further = [f"{run:.2f} s" for run in content["train_seconds"][path].values()]
+        rows.append((f"one {name}, after the first", ", ".join(further), aim))
+        rows.append(("  the first", first, ""))
+    lines = ["| what | measured | to reach |", "| --- | --- | --- |"]
+    for what, value, aim in rows:
+        kept = reached({"measured": value, "to reach": aim})
+        lines.append(f"| {what.strip()} | {value} | {aim}{'' if kept else ' (**missed**)'} |")
+    lines.append("")
+    lines += ["| figure on the test set | committed | there | difference (95 %) | verdict |", "| --- " * 5 + "|"]
+    for name, found in content["results"].items():
+        here, there = ({int(seed): value for seed, value in found[place].items()} for place in ("here", "there"))
+        verdict = judge(here, there, higher_is_better=True)
+        change = f"{verdict.change:+.4f}"
+        if verdict.interval:
+            change += f" ({verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f})"
+        title = f"{Path(name).stem}, {found['figure'].removeprefix('test_').replace('_', ' ')}"
+        lines.append(f"| {title} | {_mean(here)} | {_mean(there)} | {change} | {verdict.word} |")
+    return "\n".join(lines) + "\n"
 
 
 def _mean(by_seed: dict[int, float]) -> str:

@@ -9,6 +9,8 @@ stage: what is interrupted keeps what it has. Run it with nothing beside it.
 
 import argparse
 import contextlib
+import csv
+import json
 import os
 import re
 import shutil
@@ -18,8 +20,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 from bench import device_name
 from reference_loop import FUSIONS
 
@@ -29,25 +31,24 @@ from cilp.console import cli
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.training.device import describe, prepare_device
 
+VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
 RESULTS = {
-    **{
-        f"metrics/fusion/{fusion}-{downsampling}.csv": "test_accuracy"
-        for fusion in FUSIONS
-        for downsampling in DOWNSAMPLINGS
-    },
+    **{f"metrics/fusion/{variant}.csv": "test_accuracy" for variant in VARIANTS},
     "metrics/lidar.csv": "test_accuracy",
     "metrics/cilp.csv": "test_twin_accuracy",
     "metrics/projector.csv": "test_cosine",
     "metrics/rgb2lidar.csv": "test_accuracy",
 }
 """What the reference study trained, and what is compared of it."""
+BEFORE = "before the first stage"
 REFERENCE_STAGES = (
-    *(f"train_fusion@{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS),
-    *("check_params", "acquire", "subset", "pack", "pack_unlabelled", "draw_scenes"),
+    BEFORE,
+    *("check_params", "acquire", "subset", "pack", "draw_scenes", "pack_unlabelled"),
+    *(f"train_fusion@{variant}" for variant in VARIANTS),
     *("train_lidar", "pretrain_cilp", "plot_similarity", "train_projector", "train_rgb2lidar"),
     *("compare_fusion", "ablate_strided", "compare_cilp"),
 )
-"""What of this study's stages the reference study had, data and tables included."""
+"""Of this study's stages, those that do what the reference study did, data and tables included."""
 
 
 def main() -> None:
@@ -59,27 +60,13 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cilp-study-")))
         copy(folder)
-        seconds: dict[str, float] = {}
-        start = last = time.perf_counter()
+        every, done, running, last = names(folder), {}, BEFORE, time.perf_counter()
         for stage in stages(folder):
             now = time.perf_counter()
-            if stage is not None:
-                seconds[stage] = 0.0
-            if len(seconds) > (stage is not None):
-                seconds[list(seconds)[-1 if stage is None else -2]] = now - last
-            last = now
-            write_json(
-                path,
-                {
-                    **machine,
-                    "complete": stage is None,
-                    "seconds": now - start,
-                    "seconds_of_the_reference_study": sum(seconds.get(name, 0.0) for name in REFERENCE_STAGES),
-                    "stages": seconds,
-                    "results": compared(folder),
-                },
-            )
-    print(f"{(last - start) / 60:.1f} minutes; {path}")
+            done[running] = now - last
+            running, last = stage, now
+            write_json(path, {**machine, **record(done, every), **outcome(folder)})
+    print(f"{sum(done.values()) / 60:.1f} minutes; {path}")
 
 
 def copy(folder: Path) -> None:
@@ -92,6 +79,12 @@ def copy(folder: Path) -> None:
     for name in ("metrics", "plots", "costs", "reports"):
         shutil.rmtree(folder / name, ignore_errors=True)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+
+
+def names(folder: Path) -> list[str]:
+    """All stages that there are."""
+    command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
 
 
 def stages(folder: Path) -> Iterator[str | None]:
@@ -107,20 +100,46 @@ def stages(folder: Path) -> Iterator[str | None]:
         except BaseException:
             process.terminate()
             raise
+    yield None
     if process.returncode:
         sys.exit(process.returncode)
-    yield None
 
 
-def compared(folder: Path) -> dict[str, dict[str, list[float]]]:
-    """By file and column, the seeds' figures there and here, in the same order."""
+def record(done: dict[str, float], every: list[str]) -> dict[str, Any]:
+    """Seconds of each stage, what DVC does about it included, and of them together."""
     return {
-        f"{name} {column}": {
-            place: pd.read_csv(at / name)[column].tolist() for place, at in (("there", folder), ("here", Path()))
-        }
-        for name, column in RESULTS.items()
-        if (folder / name).is_file()
+        "stages": done,
+        "missing": [name for name in every if name not in done],
+        "seconds": sum(done.values()),
+        "seconds_of_the_reference_study": sum(done.get(name, 0.0) for name in REFERENCE_STAGES),
+        "missing_of_the_reference_study": [name for name in REFERENCE_STAGES if name not in done],
     }
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Seconds of each training run, and the seeds' figures there and here, by file."""
+    costs = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("costs/**/*.json"))}
+    return {
+        "train_seconds": {
+            str(path.relative_to(folder)): {seed: run["train_seconds"] for seed, run in cost["per_seed"].items()}
+            for path, cost in costs.items()
+        },
+        "results": {
+            name: {
+                "figure": column,
+                "there": by_seed(folder / name, column),
+                "here": by_seed(Path(name), column),
+            }
+            for name, column in RESULTS.items()
+            if (folder / name).is_file()
+        },
+    }
+
+
+def by_seed(path: Path, column: str) -> dict[str, float]:
+    """A figure of every seed."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["seed"]: float(row[column]) for row in csv.DictReader(file)}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cilp.report.readme import insert_tables
 
@@ -21,7 +22,7 @@ def document(monkeypatch):
 def test_its_tables_are_those_of_the_results(document):
     page = (ROOT / document.PAGE).read_text(encoding="utf-8")
     tables = document.tables(ROOT / document.RESULTS, ROOT / "metrics")
-    assert set(tables) == {"bench", "profile", "scale", "accuracy"}
+    assert set(tables) == {"bench", "profile", "scale", "accuracy", "study"}
     assert insert_tables(page, tables) == page
 
 
@@ -32,3 +33,33 @@ def test_memory_stays_within_the_bound_and_a_pair_costs_no_more_among_many(docum
         assert all(row["peak_bytes"] <= 4 * 2**30 for row in rows)
         costs = [row["seconds"] / row["pairs"] for row in rows]
         assert all(cost < 1.1 * min(costs[:number]) for number, cost in enumerate(costs) if number)
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import study
+
+    return study
+
+
+def test_the_study_that_was_timed_has_the_stages_that_there_are(study):
+    locked = set(yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"])
+    for path in (ROOT / "benchmarks/results").glob("study-*.json"):
+        timed = json.loads(path.read_text(encoding="utf-8"))
+        assert {*timed["stages"], *timed["missing"]} == locked | {study.BEFORE}
+        assert timed == timed | study.record(timed["stages"], [*timed["stages"], *timed["missing"]])
+    assert set(study.REFERENCE_STAGES) <= locked | {study.BEFORE}
+
+
+def test_a_study_is_timed_from_what_the_project_is_made_of_alone(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study.copy(tmp_path)
+    assert (tmp_path / "dvc.yaml").read_text() == (ROOT / "dvc.yaml").read_text()
+    left = {"dvc.lock", "metrics", "plots", "costs", "reports", "data", "models", ".dvc/cache", "unfinished"}
+    assert not [name for name in left if (tmp_path / name).exists()]
+
+
+def test_figures_of_seeds_are_read_to_the_last_digit(study, tmp_path):
+    (tmp_path / "a.csv").write_text("seed,x\n51,0.9656004136456177\n")
+    assert study.by_seed(tmp_path / "a.csv", "x") == {"51": 0.9656004136456177}

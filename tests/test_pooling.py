@@ -44,11 +44,31 @@ def plain(x: torch.Tensor, bias: torch.Tensor, pool: int) -> torch.Tensor:
 def test_the_numbers_are_those_of_the_plain_layers():
     """In a process of its own: how a kernel runs is decided when Triton is imported."""
     pytest.importorskip("triton")
-    calls = "\n".join(f"compare({shape}, {pool}, 'cpu')" for shape in SHAPES for pool in (1, 2))
-    program = f"import sys; sys.path[:0] = ['src', 'tests']\nfrom test_pooling import compare\n{calls}\nprint('done')"
+    assert interpreted(*(f"compare({shape}, {pool}, 'cpu')" for shape in SHAPES for pool in (1, 2))) == ""
+
+
+def test_they_are_there_for_one_who_evaluates_first():
+    """And are asked for only once: a process that only evaluates took PyTorch's own."""
+    pytest.importorskip("triton")
+    said = interpreted("with torch.inference_mode(): print(pooling.available('cpu'), pooling.available('cpu'))")
+    assert said == "True True\n"
+
+
+def test_without_them_one_line_says_so():
+    assert "no kernels for pooling, PyTorch's own run: " in (
+        said := interpreted("sys.modules['triton'] = None", "print(pooling.available('cpu'))")
+    )
+    assert said.endswith("False\n") and said.count("\n") == 2
+
+
+def interpreted(*lines: str) -> str:
+    """What a program prints in which Triton's interpreter plays the GPU."""
+    head = ("import sys; sys.path[:0] = ['src', 'tests']", "import torch", "from test_pooling import compare, pooling")
     environment = {**ENVIRONMENT, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr[-2000:]
+    command = [sys.executable, "-c", "\n".join((*head, *lines))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 @pytest.mark.parametrize("pool", [1, 2])

@@ -4,8 +4,9 @@
 
 Importing is five to ten seconds of each of the dozens of stages that DVC runs one after the other, and most of what
 they take on a GPU. While the command runs, ``python`` in its ``PATH`` is one that hands ``python stages/...`` over to
-that process, and is the usual one for all else. A stage has the terminal, folder, environment and exit code that it has
-by itself, and the same results (``tests/test_warm.py``); without its server it runs as usual.
+that process, and is the usual one for all else; the command itself does not wait for the imports. A stage has the
+terminal, folder, environment and exit code that it has by itself, and the same results (``tests/test_warm.py``,
+``tests/test_verify.py``); without its server it runs as usual.
 """
 
 import argparse
@@ -100,19 +101,14 @@ def main() -> None:
 
 
 def serve(address: str) -> None:
-    """Import, then fork for each that connects, until terminated or left alone."""
+    """Import, then fork for each that connects, until terminated or left alone; who comes meanwhile waits."""
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that only wait
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has begun to use CUDA cannot fork
-    for name in PRELOADED:
-        with contextlib.suppress(ImportError):  # a lean environment
-            __import__(name)
-    gc.freeze()  # or else each fork copies all of it when it collects
-    atexit._clear()  # what was made above, W&B's folder for pictures, serves the next ones too
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
         print("ready", flush=True)
+        _preload()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that only wait
         while True:
             ready, _, _ = select.select([listening, sys.stdin], [], [])
             if sys.stdin in ready:  # closed: whoever started this is gone
@@ -123,6 +119,15 @@ def serve(address: str) -> None:
                 break
             client.close()
     hand_over(client, interrupt)
+
+
+def _preload() -> None:
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has begun to use CUDA cannot fork
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):  # a lean environment
+            __import__(name)
+    gc.freeze()  # or else each fork copies all of it when it collects
+    atexit._clear()  # what was made above, W&B's folder for pictures, serves the next ones too
 
 
 def hand_over(client: socket.socket, interrupt: signal.Handlers) -> None:
