@@ -14,7 +14,7 @@ from cilp.classifiers.random_size import simulation, sizes
 from cilp.console import cli
 from cilp.packed import save
 from cilp.packing import pack_scenes
-from cilp.simulation.scenes import render
+from cilp.simulation.processes import rendering
 
 TARGET = Path("data/random_size.pt")
 
@@ -22,7 +22,7 @@ TARGET = Path("data/random_size.pt")
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    packed = pack_scenes(sizes(settings).scenes(), partial(render, simulation(settings)))
+    packed = pack_scenes(sizes(settings).scenes(), partial(rendering, simulation(settings)))
     save(packed, TARGET)
     print(f"{TARGET}: {len(packed.scene):,} pairs, {TARGET.stat().st_size / 1e6:.0f} MB")
 

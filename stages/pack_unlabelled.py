@@ -15,7 +15,8 @@ from cilp.console import cli
 from cilp.packed import load, save
 from cilp.packing import pack_unlabelled, undrawn
 from cilp.raw.layout import MANIFEST, read_manifest
-from cilp.simulation.scenes import SimulateParams, render
+from cilp.simulation.processes import rendering
+from cilp.simulation.scenes import SimulateParams
 
 RAW, PACKED, TARGET = Path("data/raw"), Path("data/packed.pt"), Path("data/unlabelled.pt")
 MOST_SCENES = 100_000
@@ -30,7 +31,7 @@ def main() -> None:
     if params.lookup(settings, "data.source") == "simulate":
         first = params.lookup(settings, "data.scenes")
         simulation = params.section(settings, "data.simulate", SimulateParams)
-        packed = pack_unlabelled(RAW, pool, range(first, first + further), partial(render, simulation))
+        packed = pack_unlabelled(RAW, pool, range(first, first + further), partial(rendering, simulation))
     else:
         packed = pack_unlabelled(RAW, pool)
     save(packed, TARGET)

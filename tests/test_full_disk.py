@@ -18,7 +18,7 @@ TRAIN = ("train_fusion", "--fusion", "hadamard", "--downsampling", "maxpool")
 
 
 def tree(root):
-    ignored = ("__pycache__", "wandb")
+    ignored = ("__pycache__", "wandb", "unfinished")  # the last is what a slow machine began to save before it failed
     return {
         str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
         for path in root.rglob("*")

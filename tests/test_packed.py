@@ -12,7 +12,8 @@ from cilp.errors import UserError
 from cilp.packing import UNLABELLED, pack_unlabelled, undrawn
 from cilp.raw.layout import Pair
 from cilp.raw.simulate import simulate
-from cilp.simulation.scenes import SimulateParams, render
+from cilp.simulation.processes import rendering
+from cilp.simulation.scenes import SimulateParams
 
 
 def test_the_round_trip_is_exact_and_the_bytes_repeat(tmp_path):
@@ -62,7 +63,7 @@ def test_further_scenes_are_those_of_a_larger_study(tmp_path):
     simulation = params.section(params.load(Path(__file__).parents[1] / "params.yaml"), "data.simulate", SimulateParams)
     small, large = tmp_path / "small", tmp_path / "large"
     few, many = (simulate(root, scenes, simulation) for root, scenes in ((small, 3), (large, 5)))
-    rendered = pack_unlabelled(small, few, range(3, 5), partial(render, simulation))
+    rendered = pack_unlabelled(small, few, range(3, 5), partial(rendering, simulation))
     decoded = pack_unlabelled(large, many)
     for name in packed.SHAPES:
         assert torch.equal(getattr(rendered, name), getattr(decoded, name)), name

@@ -434,10 +434,11 @@ def test_a_signal_ends_training_with_one_line(sandbox, number, code, word):
         time.sleep(1)
         start = time.monotonic()
         training.send_signal(number)
+        said = training.stderr.readline()
+        assert time.monotonic() - start < 2  # taking PyTorch apart takes as long again on a busy machine
         _, errors = training.communicate(timeout=30)
-        assert time.monotonic() - start < 2
     finally:
         training.kill()
     assert training.returncode == code
-    assert errors == f"{word}\n"
+    assert (said, errors) == (f"{word}\n", "")
     assert not [path for path in sandbox.rglob("*.tmp") if "wandb" not in path.parts]

@@ -1,3 +1,5 @@
+from functools import partial
+
 import torch
 
 from cilp import params
@@ -5,6 +7,7 @@ from cilp.classifiers.random_size import FIRST_SCENE, RandomSizeParams, simulati
 from cilp.evaluation import audit
 from cilp.packing import pack_scenes
 from cilp.sensors import returns
+from cilp.simulation.processes import rendering
 from cilp.simulation.scenes import SimulateParams, render
 
 SETTINGS = params.load()
@@ -18,7 +21,7 @@ def test_the_scenes_are_those_that_no_other_stage_sees():
 
 def test_packed_scenes_are_those_rendered_in_order_with_their_classes():
     chosen = simulation(SETTINGS)
-    packed = pack_scenes(RandomSizeParams(3, 2, "plain", 1).scenes(), lambda scene: render(chosen, scene))
+    packed = pack_scenes(RandomSizeParams(3, 2, "plain", 1).scenes(), partial(rendering, chosen))
     assert packed.scene.tolist() == [FIRST_SCENE + i for i in (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)]
     assert packed.label.tolist() == [0, 1] * 5
     assert packed.split.tolist() == [0] * 6 + [1] * 4
@@ -31,7 +34,7 @@ def test_the_number_of_returns_tells_nothing_of_the_shape():
     """The best threshold on the number of returns: good on fixed sizes, hardly better than chance on random ones."""
 
     def best_threshold(chosen):
-        packed = pack_scenes({"train": range(60)}, lambda scene: render(chosen, scene))
+        packed = pack_scenes({"train": range(60)}, partial(rendering, chosen))
         counts = torch.from_numpy(returns(packed.range.numpy())).flatten(1).sum(dim=1)
         cube = packed.label == 0
         return max(((counts > limit) == cube).double().mean().item() for limit in counts)

@@ -14,13 +14,13 @@ from PIL import Image
 
 from cilp import params as params_file
 from cilp.errors import UserError
-from cilp.raw import simulate as simulate_module
 from cilp.raw.decode import read_calibration
 from cilp.raw.layout import CLASSES, Pair, lidar_path, rgb_path
 from cilp.raw.simulate import simulate
+from cilp.simulation import processes
 from cilp.simulation.camera import decode_srgb, encode_srgb
 from cilp.simulation.raycast import Cube, range_image
-from cilp.simulation.scenes import SimulateParams, draw
+from cilp.simulation.scenes import SimulateParams, draw, render
 
 REPOSITORY = Path(__file__).parent.parent
 DEFAULTS = params_file.section(params_file.load(REPOSITORY / "params.yaml"), "data.simulate", SimulateParams)
@@ -250,15 +250,35 @@ def contents(root):
 
 def test_bytes_depend_on_neither_processes_nor_chunks_nor_the_number_of_scenes(tmp_path, monkeypatch):
     simulate(tmp_path / "one", 20, DEFAULTS, processes=1)
-    monkeypatch.setattr(simulate_module, "CHUNK", 3)
+    monkeypatch.setattr(processes, "CHUNK", 3)
     simulate(tmp_path / "two", 20, DEFAULTS, processes=2)
-    monkeypatch.setattr(simulate_module, "CHUNK", 1)
+    monkeypatch.setattr(processes, "CHUNK", 1)
     simulate(tmp_path / "fewer", 7, DEFAULTS, processes=1)
     whole = contents(tmp_path / "one")
     assert contents(tmp_path / "two") == whole
     fewer = contents(tmp_path / "fewer")
     assert len(fewer) == 2 * (2 * 7 + 2)
     assert fewer.items() <= whole.items()
+
+
+def test_scenes_come_in_the_order_in_which_they_were_asked_for(monkeypatch):
+    monkeypatch.setattr(processes, "CHUNK", 2)
+    scenes = [9, 3, 3, 7, 0]
+    expected = [view for scene in scenes for view in render(DEFAULTS, scene)]
+    for number in (1, 2):
+        with processes.rendering(DEFAULTS, scenes, number) as rendered:
+            found = list(rendered)
+        assert [label for label, _, _ in found] == ["cube", "sphere"] * 5
+        for ours, theirs in zip(found, expected, strict=True):
+            assert np.array_equal(ours[1], theirs[1]) and np.array_equal(ours[2], theirs[2])
+
+
+def test_who_stops_listening_ends_the_work():
+    start = time.monotonic()
+    with pytest.raises(ZeroDivisionError), processes.rendering(DEFAULTS, range(100_000), 2) as rendered:
+        next(rendered)
+        1 / 0  # noqa: B018
+    assert time.monotonic() - start < 20  # all of it takes minutes
 
 
 # Errors and interruption.

@@ -1,6 +1,7 @@
 """Packs pairs: decodes every PNG and range image once, into tensors."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from cilp.sensors import lidar_angles
 Calibration = dict[str, tuple[np.ndarray, np.ndarray]]
 Views = tuple[np.ndarray, np.ndarray]
 """Image (64, 64, 4) uint8 RGBA, range image (64, 64) float32 in metres."""
+Rendering = Callable[[Sequence[int]], AbstractContextManager[Iterable[tuple[str, np.ndarray, np.ndarray]]]]
+"""For numbers of scenes, class, image and range image of both objects of each, for as long as the context lasts."""
 
 
 def pack(export: Export) -> Packed:
@@ -50,48 +53,47 @@ def pack_unlabelled(
     root: Path,
     pairs: Sequence[Pair],
     scenes: Sequence[int] = (),
-    render: Callable[[int], Iterable[tuple[str, np.ndarray, np.ndarray]]] | None = None,
+    rendering: Rendering | None = None,
 ) -> Packed:
     """Training samples without a label: pairs of a tree in the raw layout, ordered by scene, then further scenes.
 
-    ``render`` gives both objects of one of the further ``scenes`` (class, image, range image), cube first, as seen by
-    the tree's sensors. They never touch the disk, which is most of what a scene costs.
+    ``rendering`` gives both objects of each of the further ``scenes``, cube first, as seen by the tree's sensors. They
+    never touch the disk, which is most of what a scene costs.
 
     Raises:
         UserError: a file is no 64x64 RGBA PNG, or no 64x64 float32 array of ranges.
     """
     pairs = sorted(pairs, key=lambda pair: (pair.index, CLASSES.index(pair.label)))
     files = [(layout.rgb_path(root, pair), layout.lidar_path(root, pair)) for pair in pairs]
-    rendered = ((rgb, ranges) for scene in scenes for _, rgb, ranges in render(scene))
     pairs += [Pair(scene, label) for scene in scenes for label in CLASSES]
-    return _packed(
-        chain(_decoded(files), rendered),
-        kinds=[pair.label for pair in pairs],
-        labels=[UNLABELLED] * len(pairs),
-        scenes=[pair.index for pair in pairs],
-        splits=[SPLITS.index("train")] * len(pairs),
-        calibration={label: read_calibration(root, label) for label in CLASSES},
-    )
+    with rendering(scenes) if rendering else nullcontext(()) as rendered:
+        return _packed(
+            chain(_decoded(files), ((rgb, ranges) for _, rgb, ranges in rendered)),
+            kinds=[pair.label for pair in pairs],
+            labels=[UNLABELLED] * len(pairs),
+            scenes=[pair.index for pair in pairs],
+            splits=[SPLITS.index("train")] * len(pairs),
+            calibration={label: read_calibration(root, label) for label in CLASSES},
+        )
 
 
-def pack_scenes(
-    splits: Mapping[str, Sequence[int]], render: Callable[[int], Iterable[tuple[str, np.ndarray, np.ndarray]]]
-) -> Packed:
-    """The scenes of each split, rendered straight into tensors, with their classes; ``render`` as above.
+def pack_scenes(splits: Mapping[str, Sequence[int]], rendering: Rendering) -> Packed:
+    """The scenes of each split, rendered straight into tensors, with their classes; ``rendering`` as above.
 
     The scenes of a split come in the order of their numbers, the splits in that of ``SPLITS``.
     """
     scenes = [(split, scene) for split in SPLITS for scene in sorted(splits.get(split, ()))]
     samples = [(split, scene, label) for split, scene in scenes for label in CLASSES]
     angles = lidar_angles()
-    return _packed(
-        ((rgb, ranges) for _, scene in scenes for _, rgb, ranges in render(scene)),
-        kinds=[label for _, _, label in samples],
-        labels=[CLASSES.index(label) for _, _, label in samples],
-        scenes=[scene for _, scene, _ in samples],
-        splits=[SPLITS.index(split) for split, _, _ in samples],
-        calibration={label: (angles, angles) for label in CLASSES},
-    )
+    with rendering([scene for _, scene in scenes]) as rendered:
+        return _packed(
+            ((rgb, ranges) for _, rgb, ranges in rendered),
+            kinds=[label for _, _, label in samples],
+            labels=[CLASSES.index(label) for _, _, label in samples],
+            scenes=[scene for _, scene, _ in samples],
+            splits=[SPLITS.index(split) for split, _, _ in samples],
+            calibration={label: (angles, angles) for label in CLASSES},
+        )
 
 
 def _decoded(files: Iterable[tuple[Path, Path]]) -> Iterator[Views]:

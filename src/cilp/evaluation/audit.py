@@ -1,9 +1,7 @@
 """Counterfactual scenes: does a classifier look at shape, or at what only went along with it in training?"""
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,8 @@ import torch
 from cilp import params
 from cilp.errors import UserError
 from cilp.sensors import lidar_angles, ray_directions, returns
-from cilp.simulation.scenes import SimulateParams, render
+from cilp.simulation.processes import rendering
+from cilp.simulation.scenes import SimulateParams
 from cilp.training.inputs import Split
 from cilp.training.seeds import summarise
 
@@ -54,8 +53,8 @@ def conditions(settings: dict[str, Any]) -> dict[str, tuple[str, SimulateParams]
 def rendered(simulation: SimulateParams, scenes: int, processes: int, device: torch.device) -> Split:
     """Cubes and spheres of ``scenes`` counterfactual scenes, cube first, seen by the LiDAR of the study."""
     numbers = range(FIRST_SCENE, FIRST_SCENE + scenes)
-    with ProcessPoolExecutor(max_workers=processes) as pool:
-        views = [view for pair in pool.map(partial(_views, simulation), numbers, chunksize=25) for view in pair]
+    with rendering(simulation, numbers, processes) as rendered:
+        views = [(rgb, ranges) for _, rgb, ranges in rendered]
     angles = lidar_angles()
     split = Split(
         rgb=torch.from_numpy(np.stack([rgb for rgb, _ in views])),
@@ -66,10 +65,6 @@ def rendered(simulation: SimulateParams, scenes: int, processes: int, device: to
         sensor=torch.zeros(2 * scenes, dtype=torch.int64),
     )
     return Split(**{name: tensor.to(device) for name, tensor in vars(split).items()})
-
-
-def _views(simulation: SimulateParams, scene: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(rgb, ranges) for _, rgb, ranges in render(simulation, scene)]
 
 
 @dataclass(frozen=True)
