@@ -44,6 +44,7 @@ NEED_NO_CLONE = (
 )
 SHARE_THE_CLONE = (
     "test_living_with_it.py",
+    "test_killed.py",
     "test_verify.py",
     "test_two_at_once.py",
     "test_distributed.py",

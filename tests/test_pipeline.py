@@ -3,16 +3,13 @@
 import json
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from clone import ENVIRONMENT, run, set_params
+from clone import run, set_params
 from tiny import FUSIONS, SEEDS, VARIANTS, stages_run
 
 from cilp.evaluation.table import read_predictions
@@ -327,118 +324,3 @@ def test_every_classifier_is_asked_about_every_sample(project):
     confusion = (project / "plots/confusion.csv").read_text().splitlines()
     assert confusion[0] == "model,actual,predicted,samples"
     assert len(confusion) == 1 + 4 * len(models)
-
-
-def killed_once(project, warm, command, state, results):
-    """Run a stage's command, kill it by the one signal that nothing can catch, and run it again.
-
-    It is killed once ``state`` is there, while ``results`` are not; states are saved at each validation. Returns what
-    the second run printed.
-    """
-    eager = "from cilp.training import unfinished; unfinished.SECONDS_BETWEEN_SAVES = 0.0; "
-    script = f"{eager}import runpy, sys; sys.argv = {command[1:]}; runpy.run_path(sys.argv[0], run_name='__main__')"
-    environment = {**ENVIRONMENT, "WANDB_MODE": "disabled"}
-    training = subprocess.Popen([sys.executable, "-c", script], cwd=project, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not (project / state).exists():
-            assert time.monotonic() < deadline and training.poll() is None
-            time.sleep(0.001)
-    finally:
-        training.kill()
-        training.wait()
-    assert not any((project / name).exists() for name in results)
-    return run(project, *command, WANDB_MODE="disabled", **warm)
-
-
-def remove(project, names):
-    """So that what is there afterwards was written by what runs next; gives what it was."""
-    before = [(project / name).read_bytes() for name in names]
-    for name in names:
-        (project / name).unlink()
-    return before
-
-
-def test_killed_training_goes_on_and_ends_with_the_same_bytes(sandbox, warm):
-    """In the midst of the second seed."""
-    set_params(sandbox, {"fusion": {"late": {"epochs": 6, "batch_size": 2}}})
-    command = ["python", "stages/train_fusion.py", "--fusion", "late", "--downsampling", "strided"]
-    results = [f"metrics/fusion/late-strided.{suffix}" for suffix in ("json", "csv")]
-    results += ["plots/fusion/late-strided.csv", *(f"models/fusion/late-strided/seed-{seed}.pt" for seed in SEEDS)]
-    remove(sandbox, results[:2])
-    output = killed_once(sandbox, warm, command, "unfinished/train_fusion@late-strided/seed-52.pt", results[:2])
-    assert "seed 51: goes on after step 48 of 48" in output
-    assert re.search(r"seed 52: goes on after step \d+ of 48", output)
-    assert not (sandbox / "unfinished/train_fusion@late-strided").exists()
-    resumed = remove(sandbox, results)
-    run(sandbox, *command, WANDB_MODE="disabled", **warm)
-    assert remove(sandbox, results) == resumed
-
-
-@pytest.mark.parametrize(
-    ("command", "state", "results"),
-    [
-        pytest.param(
-            ["stages/ablate_cilp.py", "--recipe", "reference"],
-            "unfinished/ablate_cilp@reference/seed-51.pt",
-            ["metrics/cilp_ablation/reference.json"],
-            id="in a row of the ablation",
-        ),
-        pytest.param(
-            ["stages/train_random_size_cilp.py", "--seed", "51"],
-            "unfinished/train_random_size_cilp@51/cilp/seed-51.pt",
-            [f"models/random_size/{name}/seed-51.pt" for name in ("lidar", "rgb2lidar")],
-            id="on random sizes",
-        ),
-    ],
-)
-def test_killed_pretraining_goes_on_and_ends_with_the_same_bytes(sandbox, warm, command, state, results):
-    """Where it is one part of a stage: what was trained before it is not trained again."""
-    set_params(sandbox, {"cilp_ablation": {"pairs": 192}, "random_size": {"cilp_steps": 24}})
-    command = ["python", *command]
-    remove(sandbox, results)
-    output = killed_once(sandbox, warm, command, state, results)
-    assert re.search(r"CILP, .*: goes on after step \d+ of 24", output)
-    if "--seed" in command:
-        assert re.search(r"lidar, random size, seed 51: goes on after step (\d+) of \1", output)
-    assert not (sandbox / "unfinished" / Path(state).parts[1]).exists()
-    resumed = remove(sandbox, results)
-    run(sandbox, *command, WANDB_MODE="disabled", **warm)
-    assert remove(sandbox, results) == resumed
-
-
-def heed_signals():
-    """Those that a job in the background, or below nohup, ignores."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminated")],
-)
-def test_a_signal_ends_training_with_one_line(sandbox, number, code, word):
-    set_params(sandbox, {"fusion": {"late": {"epochs": 10_000}}})
-    command = [sys.executable, "stages/train_fusion.py", "--fusion", "late", "--downsampling", "maxpool"]
-    training = subprocess.Popen(
-        command,
-        cwd=sandbox,
-        env={**ENVIRONMENT, "WANDB_MODE": "disabled"},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=heed_signals,
-    )
-    try:
-        assert "late-maxpool: 2 seeds" in training.stdout.readline()
-        time.sleep(1)
-        start = time.monotonic()
-        training.send_signal(number)
-        said = training.stderr.readline()
-        assert time.monotonic() - start < 2  # taking PyTorch apart takes as long again on a busy machine
-        _, errors = training.communicate(timeout=30)
-    finally:
-        training.kill()
-    assert training.returncode == code
-    assert (said, errors) == (f"{word}\n", "")
-    assert not [path for path in sandbox.rglob("*.tmp") if "wandb" not in path.parts]
