@@ -71,6 +71,19 @@ def test_a_stage_ends_with_the_one_who_asked_for_it(folder, warm):
     assert eventually(lambda: not alive(pid))
 
 
+def test_a_stage_ends_with_the_command_that_it_was_started_for(folder, tmp_path):
+    """Which, like DVC, leaves its children alone when it is told to stop."""
+    asked = "import time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    path = f"{nothing_to_import(tmp_path)}{os.pathsep}{Path(__file__).parents[1] / 'src'}"
+    environment = {**ENVIRONMENT, "PYTHONPATH": path, "ASKED": asked}
+    command = [sys.executable, "-m", "cilp.console.warm", "sh", "-c", "python stages/one.py; true"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL) as launcher:
+        pid = eventually(lambda: int((folder / "pid").read_text() or 0))
+        launcher.terminate()
+        assert launcher.wait(20) == 143
+    assert eventually(lambda: not alive(pid))
+
+
 def test_an_interrupt_from_the_terminal_is_the_stages(folder, warm):
     """Which the whole group gets: the client waits for what the stage makes of it, and the server outlives it."""
     asked = "\n".join(

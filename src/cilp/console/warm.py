@@ -160,9 +160,11 @@ def hand_over(client: socket.socket, interrupt: signal.Handlers) -> None:
 
 
 def _end_with(client: socket.socket, child: int) -> None:
-    """Terminate the stage once its client is gone: killed, or with the terminal."""
-    while client.recv(1):
-        pass
+    """Terminate the stage once its client is gone, killed or with the terminal, or whoever started the server."""
+    while True:
+        ready, _, _ = select.select([client, sys.stdin], [], [])
+        if sys.stdin in ready or not client.recv(1):
+            break
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGTERM)
 
