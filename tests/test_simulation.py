@@ -335,7 +335,10 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_ends_all_processes_quietly(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_to_all_processes_ends_them_with_one_line(tmp_path, number, code, word):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
     process = subprocess.Popen(
@@ -352,11 +355,11 @@ def test_ctrl_c_ends_all_processes_quietly(tmp_path):
         first, deadline = rgb_path(tmp_path / "raw", Pair(0, "cube")), time.monotonic() + 60
         while not first.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and children
+        os.killpg(process.pid, number)  # as a terminal does: to parent and children
         _, errors = process.communicate(timeout=60)  # ends once the last process has closed its stderr
     finally:
         process.kill()
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert (process.returncode, errors) == (code, f"{word}\n")
     assert len(list((tmp_path / "raw").rglob("*.png"))) < 2 * 9999
 
 

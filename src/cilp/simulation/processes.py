@@ -55,7 +55,7 @@ def shared_out(
         yield map(work, chunks)
         return
     start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(processes, mp_context=start, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(processes, mp_context=start, initializer=_begin) as pool:
         try:
             # Children inherit the blocked Ctrl-C: it reaches the parent alone, which ends them in order.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -73,8 +73,11 @@ def _render(params: SimulateParams, scenes: Sequence[int]) -> list[Rendered]:
     return [view for scene in scenes for view in render(params, scene)]
 
 
-def _end_with_parent() -> None:
-    """Keep this process from outliving a parent that was killed: it would wait for work for ever."""
+def _begin() -> None:
+    """Leave it to the parent to say that it was told to end, and do not outlive it: a killed one gives no more work."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
     def follow() -> None:
         multiprocessing.parent_process().join()  # type: ignore[union-attr]
