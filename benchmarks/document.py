@@ -56,13 +56,20 @@ def reached(row: dict) -> bool:
 
 
 def profile(content: dict) -> str:
-    """The largest operations of each stage, and what is left."""
-    lines = []
+    """The largest operations of each stage, and what is left; on a GPU, how long a step takes too."""
+    lines, on_gpu = [], False
     for stage, found in content["stages"].items():
         shares = [f"{name.removeprefix('aten::')} {share:.0%}" for name, share in found["shares"].items()]
         rest = 1 - sum(found["shares"].values())
-        lines.append(f"| {stage} | {', '.join(shares)} | {rest:.0%} |")
+        cells = [stage, ", ".join(shares), f"{rest:.0%}"]
+        on_gpu = "kernel_seconds" in found
+        if on_gpu:
+            cells += [f"{found['step_seconds'] * 1e3:.2f} ms", f"{found['kernel_seconds'] * 1e3:.2f} ms"]
+        lines.append("| " + " | ".join(cells) + " |")
     head = "| stage | operations with the largest share of a step | all else, Python included |\n| --- | --- | --- |\n"
+    if on_gpu:
+        head = "| stage | kernels with the largest share of their time | all else | step | kernels of a step |\n"
+        head += "| --- " * 5 + "|\n"
     return head + "\n".join(lines) + "\n"
 
 

@@ -3,8 +3,9 @@
     PYTHONPATH=src python benchmarks/profile_stages.py [--device auto]
 
 Runs each stage as it is, but stops it after a number of steps, profiled by ``torch.profiler`` once they are warm; what
-the stages write at the end is never reached. Needs what the stages need (``dvc repro``). Writes
-``benchmarks/results/profile-<device>.json``.
+the stages write at the end is never reached. On a CPU, shares are of the wall time, Python included; on a GPU, of the
+kernels' time, of which there may be more than of wall time, since two encoders run at the same time. Needs what the
+stages need (``dvc repro``). Writes ``benchmarks/results/profile-<device>.json``.
 """
 
 import argparse
@@ -25,20 +26,41 @@ WARM, PROFILED = 10, 40
 """Steps before the profile, and in it."""
 LARGEST = 6
 """Operations shown; the rest is one figure."""
+KERNELS = {
+    r"wgrad|ReduceSplitK": "convolution, gradient of weights",
+    r"dgrad": "convolution, gradient of maps",
+    r"fprop|ImplicitGemm": "convolution",
+    r"first_forward": "first block",
+    r"first_backward": "first block, gradients",
+    r"pool_forward": "bias, pooling, ReLU",
+    r"pool_backward": "bias, pooling, ReLU, gradients",
+    r"cudnn|cask": "passes around convolutions",
+    r"multi_tensor_apply": "optimiser",
+    r"gemm|splitKreduce": "matrix products",
+    r"reduce_kernel": "sums",
+    r"[Mm]emcpy|[Mm]emset|copy": "copies",
+    r"elementwise|CatArray|index|gather": "element by element",
+}
+"""What a GPU's kernels are called there: the first pattern that is found in a kernel's name."""
 
 PROFILE = """
 import json, os, runpy, sys, time
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.lr_scheduler import LRScheduler
 
 warm, profiled = int(sys.argv[1]), int(sys.argv[2])
-profiler = torch.profiler.profile()
-steps, start = 0, 0.0
+kinds = torch.profiler.ProfilerActivity
+profiler = torch.profiler.profile(activities=[kinds.CUDA if torch.cuda.is_available() else kinds.CPU])
+steps, start = -1, 0.0  # a schedule's first step is taken when it is made
+plain = LRScheduler.step
 
-def step(*_):
+def step(schedule, *args, **kwargs):  # of the schedule: the optimiser's may be part of a CUDA graph
     global steps, start
+    plain(schedule, *args, **kwargs)
     steps += 1
     if steps == warm:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         profiler.start()
         start = time.perf_counter()
     if steps == warm + profiled:
@@ -54,7 +76,7 @@ def step(*_):
         print("PROFILE", json.dumps({"seconds": seconds, "steps": profiled, "times": times}), flush=True)
         os._exit(0)
 
-register_optimizer_step_post_hook(step)
+LRScheduler.step = step
 sys.argv = sys.argv[3:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -74,13 +96,36 @@ def main() -> None:
         if profile is None:
             print(f"{title}: not profiled; run `dvc repro` first")
             continue
-        column = 1 if device.type == "cuda" else 0
-        times = {name: time[column] for name, time in profile["times"].items()}
-        largest = sorted(times, key=times.__getitem__, reverse=True)[:LARGEST]
-        shares = {name: times[name] / profile["seconds"] for name in largest}
-        found[title] = {"step_seconds": profile["seconds"] / profile["steps"], "shares": shares}
+        found[title] = on_gpu(profile) if device.type == "cuda" else on_cpu(profile)
+        shares = found[title]["shares"]
         print(f"{title}: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()), flush=True)
     write_json(Path(f"benchmarks/results/profile-{device_name(machine)}.json"), {**machine, "stages": found})
+
+
+def on_cpu(profile: dict) -> dict:
+    """Operations' shares of the wall time of the steps."""
+    times = {name: host for name, (host, _) in profile["times"].items()}
+    return {"step_seconds": profile["seconds"] / profile["steps"], "shares": shares(times, profile["seconds"])}
+
+
+def on_gpu(profile: dict) -> dict:
+    """Kinds of kernels' shares of the kernels' time, which is there too."""
+    times: dict[str, float] = {}
+    for name, (_, seconds) in profile["times"].items():
+        kind = next((title for pattern, title in KERNELS.items() if re.search(pattern, name)), name)
+        times[kind] = times.get(kind, 0.0) + seconds
+    total, steps = sum(times.values()), profile["steps"]
+    return {
+        "step_seconds": profile["seconds"] / steps,
+        "kernel_seconds": total / steps,
+        "shares": shares(times, total),
+    }
+
+
+def shares(times: dict[str, float], total: float) -> dict[str, float]:
+    """The largest of them."""
+    largest = sorted(times, key=times.__getitem__, reverse=True)[:LARGEST]
+    return {name: times[name] / total for name in largest}
 
 
 def profiled(stage: str, options: list[str]) -> dict | None:

@@ -35,7 +35,7 @@ def main() -> None:
         model = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
         rgb, lidar = embed(model, valid)
         with exact_products():
-            similarity = (rgb @ lidar.T).cpu()
+            similarity = rgb @ lidar.T
         metrics[seed] = retrieval(similarity)
         if seed == seeds[0]:
             batch = similarity[:FIRST_BATCH, :FIRST_BATCH]

@@ -14,7 +14,7 @@ from cilp.training import step as step_module
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
-from cilp.training.step import Gradients
+from cilp.training.step import Step
 
 PARAMS = TrainingParams(epochs=2, batch_size=20, lr=1e-3, lr_min=1e-6)  # of 48 samples: the last batch is smaller
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -44,6 +44,9 @@ class FakeGraph:
     def replay(self):
         loss, gradients = self.owner.loss, self.owner.gradients
         loss.copy_(self.step.plain(*self.owner.inputs).detach())
+        if self.step.whole:
+            with self.owner.rates_as_tensors():
+                self.step.optimizer.step()
         for parameter, gradient in zip(self.owner.parameters, gradients, strict=True):
             gradient.copy_(parameter.grad)
             parameter.grad = torch.full_like(gradient, torch.nan)
@@ -56,8 +59,13 @@ def fake_cuda(monkeypatch):
     class Stream:
         def __init__(self, device=None): ...
         def wait_stream(self, other): ...
+        def wait_event(self, event): ...
+
+    class Event:
+        def record(self): ...
 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: contextlib.nullcontext())
@@ -65,7 +73,12 @@ def fake_cuda(monkeypatch):
     made = step_module._Graph.__init__
 
     def init(self, step, inputs):
+        moments = [tensor for state in step.optimizer.state.values() for tensor in state.values()]
+        before = [tensor.detach().clone() for tensor in (*step.parameters, *moments)]
         made(self, step, inputs)
+        with torch.no_grad():  # what is recorded does not happen
+            for tensor, value in zip((*step.parameters, *moments), before, strict=True):
+                tensor.copy_(value)
         self.graph.owner, self.graph.step = self, step
         FakeGraph.recorded.append(self.graph)
 
@@ -73,18 +86,49 @@ def fake_cuda(monkeypatch):
     monkeypatch.setattr(FakeGraph, "recorded", [])
 
 
+def replaying(monkeypatch):
+    """As on a GPU."""
+    plain = Step.__init__
+    monkeypatch.setattr(
+        Step,
+        "__init__",
+        lambda self, parameters, loss_of, optimizer, replays: plain(self, parameters, loss_of, optimizer, True),
+    )
+
+
 def test_replayed_steps_train_as_launched_ones_do(fake_cuda, monkeypatch):
-    """Recorded once per batch shape, whatever the order; inputs, loss and gradients of each step are its own."""
+    """Recorded once per batch shape, whatever the order; inputs, loss and gradients of each step are its own.
+
+    The learning rate too, though as a tensor it is a float32.
+    """
     prepare_device("cpu")
     launched = train()
-    plain = Gradients.__init__
-    monkeypatch.setattr(
-        Gradients, "__init__", lambda self, parameters, loss_of, replays: plain(self, parameters, loss_of, True)
-    )
+    replaying(monkeypatch)
     replayed = train()
     assert len(FakeGraph.recorded) == 2  # batches of 20 and of 8
-    assert torch.equal(weights(replayed.model), weights(launched.model))
-    assert replayed.history == launched.history
+    assert all(graph.step.whole for graph in FakeGraph.recorded)
+    torch.testing.assert_close(weights(replayed.model), weights(launched.model), rtol=1e-5, atol=1e-7)
+    assert [epoch.learning_rate for epoch in replayed.history] == [epoch.learning_rate for epoch in launched.history]
+    for ours, theirs in zip(replayed.history, launched.history, strict=True):
+        assert ours.valid_loss == pytest.approx(theirs.valid_loss, abs=1e-5)
+
+
+def test_where_momentum_is_cycled_the_optimiser_steps_outside(fake_cuda):
+    weight = torch.nn.Parameter(torch.tensor(3.0))
+    optimizer = torch.optim.Adam([weight], lr=0.1, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10)
+    step = Step([weight], lambda x: (weight * x).sum(), optimizer, replays=True)
+    alone = torch.nn.Parameter(torch.tensor(3.0))
+    other = torch.optim.Adam([alone], lr=0.1, fused=True)
+    same = torch.optim.lr_scheduler.OneCycleLR(other, 0.1, total_steps=10)
+    for value in range(1, 9):
+        step(torch.tensor([float(value)]))
+        alone.grad = torch.tensor(float(value))
+        other.step()
+        schedule.step()
+        same.step()
+        assert torch.equal(weight, alone)
+    assert len(FakeGraph.recorded) == 1 and not step.whole
 
 
 def test_where_no_graph_can_be_recorded_one_line_says_so_and_steps_are_launched(monkeypatch, capsys):
@@ -94,9 +138,9 @@ def test_where_no_graph_can_be_recorded_one_line_says_so_and_steps_are_launched(
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", NoGraph)
     weight = torch.nn.Parameter(torch.tensor(3.0))
-    gradients = Gradients([weight], lambda x: (weight * x).sum(), replays=True)
-    for value in (2.0, 5.0):
-        assert gradients(torch.tensor([value])).item() == 3 * value
+    step = Step([weight], lambda x: (weight * x).sum(), torch.optim.SGD([weight], lr=0.0, momentum=0.9), replays=True)
+    for value in (2.0, 5.0, 7.0):
+        assert step(torch.tensor([value])).item() == 3 * value
         assert weight.grad.item() == value
     assert capsys.readouterr().out == "no CUDA graph, each step is launched by itself: graphs need CUDA 11\n"
 
@@ -108,7 +152,7 @@ def test_where_memory_is_too_small_the_param_to_lower_is_named(monkeypatch, erro
             raise error
         return torch.empty(1 << 60)  # what the CPU's allocator says
 
-    monkeypatch.setattr(Gradients, "plain", fail)
+    monkeypatch.setattr(Step, "plain", fail)
     with pytest.raises(UserError, match=r"^test, step 1: memory .* batch of 20; lower fusion\.add\.batch_size\.$"):
         train(section="fusion.add")
 
@@ -128,49 +172,69 @@ def test_the_optimizer_and_the_validation_may_be_what_has_no_memory(monkeypatch)
 def test_graphs_share_one_stream(fake_cuda):
     weight = torch.nn.Parameter(torch.tensor(3.0))
     streams = []
-    step_module._recording_stream.cache_clear()
+    step_module._stream.cache_clear()
     for _ in range(2):
-        gradients = Gradients([weight], lambda x: (weight * x).sum(), replays=True)
-        gradients(torch.ones(1))
-        streams.append(step_module._recording_stream(torch.device("cpu")))
-    assert streams[0] is streams[1] and step_module._recording_stream.cache_info().misses == 1
-    step_module._recording_stream.cache_clear()
+        step = Step([weight], lambda x: (weight * x).sum(), torch.optim.Adam([weight]), replays=True)
+        for _ in range(2):
+            step(torch.ones(1))
+        streams.append(step_module._stream(torch.device("cpu"), "recording"))
+    assert streams[0] is streams[1] and step_module._stream.cache_info().misses == 1
+    step_module._stream.cache_clear()
 
 
 def test_another_error_stays_what_it_is(monkeypatch):
     def fail(self, *inputs):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Gradients, "plain", fail)
+    monkeypatch.setattr(Step, "plain", fail)
     with pytest.raises(RuntimeError, match=r"^a bug$"):
         train()
 
 
 @CUDA
+@pytest.mark.parametrize("cycled", [False, True])
 @pytest.mark.parametrize("name", ["concat", "late", "hadamard", "early"])
-def test_a_recorded_step_has_the_bits_of_a_launched_one(name):
+def test_a_recorded_step_has_the_bits_of_a_launched_one(name, cycled):
+    """Loss and gradients; and weights, but that the learning rate is a float32 where the graph holds the optimiser."""
     device = prepare_device("cuda")
     train_split, _ = splits(device)
-    torch.manual_seed(1)
-    model = fusion.build(name, "maxpool", 50.0).to(device, memory_format=torch.channels_last)
+    found = []
+    for replays in (False, True):
+        torch.manual_seed(1)
+        model = fusion.build(name, "maxpool", 50.0).to(device, memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(model.parameters(), lr=2.0**-10, fused=True)  # that is a float32
+        if cycled:
+            torch.optim.lr_scheduler.OneCycleLR(optimizer, 2.0**-10, total_steps=10)
+        step = Step(model.parameters(), loss_with(model), optimizer, replays)
+        losses = []
+        for first, size in ((0, 20), (8, 8), (16, 20), (24, 8), (4, 20)):  # two shapes, in turns
+            rows = torch.arange(first, first + size, device=device)
+            losses.append(step(*train_split.inputs(rows), train_split.label[rows]))
+        assert step.replays is replays and len(step.graphs) == 2 * replays
+        found.append((torch.stack(losses), weights(model)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
-    def loss_of(*inputs):
-        return binary_cross_entropy_with_logits(model(*inputs[:-1]), inputs[-1])
 
-    steps = [Gradients(model.parameters(), loss_of, replays) for replays in (False, True)]
-    for first, size in ((0, 20), (8, 8), (16, 20), (24, 8)):  # two shapes, in turns
-        rows = torch.arange(first, first + size, device=device)
-        inputs = (*train_split.inputs(rows), train_split.label[rows])
-        found = []
-        for step in steps:
-            for parameter in model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.fill_(torch.nan)
-            loss = step(*inputs)
-            found.append((loss.clone(), [parameter.grad.clone() for parameter in model.parameters()]))
-        assert torch.equal(found[0][0], found[1][0])
-        assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
-    assert steps[1].replays and len(steps[1].graphs) == 2
+def loss_with(model):
+    return lambda *inputs: binary_cross_entropy_with_logits(model(*inputs[:-1]), inputs[-1])
+
+
+@CUDA
+def test_inputs_made_beside_the_step_before_are_those_made_after_it(monkeypatch):
+    """Many batches in the memory of the same few, and one that is launched in between: bits of all weights."""
+    device = prepare_device("cuda")
+    data = splits(device)
+    params = TrainingParams(epochs=20, batch_size=20, lr=1e-3, lr_min=1e-6)
+
+    def done():
+        return train_classifier(lambda: fusion.build("concat", "maxpool", 50.0), *data, params, 1, "test")
+
+    beside = done()
+    monkeypatch.setattr(Step, "preparing", lambda self: contextlib.nullcontext())
+    after = done()
+    assert torch.equal(weights(beside.model), weights(after.model))
+    assert beside.history == after.history
 
 
 @CUDA

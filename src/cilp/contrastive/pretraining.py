@@ -168,10 +168,13 @@ def _varied(train: Pairs, params: CilpParams, seed: int) -> Iterator[Batch]:
 
 @torch.inference_mode()
 def embed(model: Cilp, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Image and LiDAR embeddings (N, 200) each, of every pair, in order."""
+    """Image and LiDAR embeddings (N, 200) each, of every pair, in order, in the host's memory.
+
+    What they are compared by is many small operations and figures, each of which a GPU would make the host wait for.
+    """
     size = EVALUATION_BATCH[pairs.rgb.device.type]
     parts = [model(*pairs.inputs(slice(start, start + size))) for start in range(0, len(pairs), size)]
-    rgb, lidar = (torch.cat(part) for part in zip(*parts, strict=True))
+    rgb, lidar = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return rgb, lidar
 
 
@@ -182,8 +185,8 @@ def evaluate(model: Cilp, pairs: Pairs) -> dict[str, float | None]:
     with exact_products():
         similarity = rgb @ lidar.T
         return {
-            "loss": contrastive_loss(rgb, lidar, model.log_scale).item(),
+            "loss": contrastive_loss(rgb, lidar, model.log_scale.cpu()).item(),
             "unscaled_loss": unscaled_loss(rgb, lidar),
-            "twin_accuracy": twin_accuracy(similarity, pairs.scene),
+            "twin_accuracy": twin_accuracy(similarity, pairs.scene.cpu()),
             **retrieval(similarity),
         }

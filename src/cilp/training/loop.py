@@ -17,7 +17,7 @@ from cilp.console.progress import ProgressBar
 from cilp.errors import UserError
 from cilp.training.cost import CostMeter
 from cilp.training.distributed import world
-from cilp.training.step import Gradients
+from cilp.training.step import Step
 from cilp.training.stream import shards
 from cilp.training.unfinished import Unfinished
 
@@ -132,7 +132,7 @@ def fit(
         loss = loss_of(*inputs)
         return loss if single or gathers else loss * weight
 
-    gradients_of = Gradients(model.parameters(), weighted, replays=device.type == "cuda" and single)
+    step = Step(model.parameters(), weighted, optimizer, replays=device.type == "cuda" and single)
     meter = CostMeter(device)
     done, history, kept = 0, [], {}
     state = unfinished.load(device) if unfinished is not None else None
@@ -152,19 +152,19 @@ def fit(
         while done < steps:
             start = time.perf_counter()
             losses, rates, rows = [], [], []
-            for batch, *rest in itertools.islice(batches, min(every, steps - done)):
-                mine = processes.share(batch)
-                weight = processes.weight(mine, batch)
-                try:
-                    losses.append(gradients_of(*inputs_of(mine, *rest)))  # on the device: the host waits once an epoch
-                    optimizer.step()
-                except RuntimeError as error:
-                    cure = f"for a batch of {len(batch)}; lower {param(section, 'batch_size')}"
-                    raise _explained(error, f"{label}, step {done + len(rows) + 1}", cure) from None
-                rates.append(schedule.get_last_lr()[0])
-                rows.append(batch)
-                schedule.step()
-                bar.advance(len(batch))
+            with step.preparing():
+                for batch, *rest in itertools.islice(batches, min(every, steps - done)):
+                    mine = processes.share(batch)
+                    weight = processes.weight(mine, batch)
+                    try:
+                        losses.append(step(*inputs_of(mine, *rest)))  # on the device: the host waits once an epoch
+                    except RuntimeError as error:
+                        cure = f"for a batch of {len(batch)}; lower {param(section, 'batch_size')}"
+                        raise _explained(error, f"{label}, step {done + len(rows) + 1}", cure) from None
+                    rates.append(schedule.get_last_lr()[0])
+                    rows.append(batch)
+                    schedule.step()
+                    bar.advance(len(batch))
             values = processes.mean(torch.stack(losses).double()).cpu()
             if not values.isfinite().all():
                 first = int(values.isfinite().logical_not().nonzero()[0])
