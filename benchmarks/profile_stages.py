@@ -5,7 +5,7 @@
 Runs each stage as it is, but stops it after a number of steps, profiled by ``torch.profiler`` once they are warm; what
 the stages write at the end is never reached. On a CPU, shares are of the wall time, Python included; on a GPU, of the
 kernels' time, of which there may be more than of wall time, since two encoders run at the same time. Needs what the
-stages need (``dvc repro``). Writes ``benchmarks/results/profile-<device>.json``.
+stages need (``dvc repro``). Writes ``benchmarks/results/profile-<device>.json``, stage by stage.
 """
 
 import argparse
@@ -97,9 +97,9 @@ def main() -> None:
             print(f"{title}: not profiled; run `dvc repro` first")
             continue
         found[title] = on_gpu(profile) if device.type == "cuda" else on_cpu(profile)
-        shares = found[title]["shares"]
-        print(f"{title}: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()), flush=True)
-    write_json(Path(f"benchmarks/results/profile-{device_name(machine)}.json"), {**machine, "stages": found})
+        largest = [f"{name} {share:.0%}" for name, share in found[title]["shares"].items()]
+        print(f"{title}: {', '.join(largest)}", flush=True)
+        write_json(Path(f"benchmarks/results/profile-{device_name(machine)}.json"), {**machine, "stages": found})
 
 
 def on_cpu(profile: dict) -> dict:

@@ -71,7 +71,8 @@ def main() -> None:
 
 def copy(folder: Path) -> None:
     """The project's files, as they are here, as a repository of their own that has run nothing yet."""
-    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]  # new files too
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if name != "dvc.lock" and Path(name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
