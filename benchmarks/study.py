@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -111,8 +112,8 @@ def record(done: dict[str, float], every: list[str]) -> dict[str, Any]:
     return {
         "stages": done,
         "missing": [name for name in every if name not in done],
-        "seconds": sum(done.values()),
-        "seconds_of_the_reference_study": sum(done.get(name, 0.0) for name in REFERENCE_STAGES),
+        "seconds": math.fsum(done.values()),
+        "seconds_of_the_reference_study": math.fsum(done.get(name, 0.0) for name in REFERENCE_STAGES),
         "missing_of_the_reference_study": [name for name in REFERENCE_STAGES if name not in done],
     }
 
