@@ -90,51 +90,40 @@ def compare_first(shape: tuple[int, ...], outputs: int, pool: int, dtype: torch.
         assert (ours - theirs).abs().max() <= of_products * theirs.abs().max()
 
 
-def test_the_numbers_are_those_of_the_plain_layers():
-    """And the kernels are there for one who evaluates first, without gradients: that is asked only once.
+PLAYED = """
+import sys
+sys.path[:0] = ["src", "tests"]
+import torch
+from test_gpu_kernels import compare, compare_first, compare_low, gpu, SHAPES
 
-    In a process of its own: how a kernel runs is decided when Triton is imported.
+sys.modules["triton"] = None
+print(gpu.available.__wrapped__("cpu"))
+del sys.modules["triton"]
+with torch.inference_mode():
+    print(gpu.available("cpu"))
+for pool in (1, 2):
+    for shape in SHAPES:
+        compare(shape, pool, "cpu")
+    compare_low(pool, "cpu")
+    compare_first((3, 4, 6, 8), 5, pool, torch.float32, "cpu")
+    compare_first((2, 4, 10, 4), 13, pool, torch.bfloat16, "cpu")
+    compare_first((1, 8, 8, 6), 29, pool, torch.float32, "cpu")
+"""
+
+
+def test_the_numbers_are_those_of_the_plain_layers():
+    """Without Triton one line says so; with it the kernels are there for one who evaluates first, without gradients.
+
+    In a process of its own, in which Triton's interpreter plays the GPU: that is decided when Triton is imported.
     """
     pytest.importorskip("triton")
-    evaluates = "with torch.inference_mode(): print(gpu.available('cpu'))"
-    compares = [f"compare({shape}, {pool}, 'cpu')" for shape in SHAPES for pool in (1, 2)]
-    assert interpreted(evaluates, *compares) == "True\n"
-
-
-def test_in_low_precision_too_and_with_further_channels():
-    pytest.importorskip("triton")
-    assert interpreted("compare_low(1, 'cpu')", "compare_low(2, 'cpu')") == ""
-
-
-def test_a_first_block_is_that_of_the_plain_layers():
-    pytest.importorskip("triton")
-    cases = [((3, 4, 6, 8), 5, "float32"), ((2, 4, 10, 4), 13, "bfloat16"), ((1, 8, 8, 6), 29, "float32")]
-    compares = [
-        f"compare_first({shape}, {outputs}, {pool}, torch.{dtype}, 'cpu')"
-        for shape, outputs, dtype in cases
-        for pool in (1, 2)
-    ]
-    assert interpreted(*compares) == ""
-
-
-def test_without_them_one_line_says_so():
-    said = interpreted("sys.modules['triton'] = None", "print(gpu.available('cpu'))")
-    assert said.startswith("no kernels of our own on this GPU, PyTorch's run: ")
-    assert said.endswith("False\n") and said.count("\n") == 2
-
-
-def interpreted(*lines: str) -> str:
-    """What a program prints in which Triton's interpreter plays the GPU."""
-    head = (
-        "import sys; sys.path[:0] = ['src', 'tests']",
-        "import torch",
-        "from test_gpu_kernels import compare, compare_first, compare_low, gpu",
-    )
     environment = {**ENVIRONMENT, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-c", "\n".join((*head, *lines))]
+    command = [sys.executable, "-c", PLAYED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    without, lacking, there = done.stdout.splitlines()
+    assert without.startswith("no kernels of our own on this GPU, PyTorch's run: ")
+    assert (lacking, there) == ("False", "True")
 
 
 @pytest.mark.parametrize("pool", [1, 2])

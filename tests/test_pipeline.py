@@ -209,7 +209,8 @@ def test_a_lean_image_trains_to_the_same_figures(project, sandbox):
     script = (
         f"import runpy, sys; sys.modules.update(dict.fromkeys({absent}))\n"
         "sys.argv = ['train_fusion', '--fusion', 'late', '--downsampling', 'strided']\n"
-        "runpy.run_path('stages/train_fusion.py', run_name='__main__')"
+        "runpy.run_path('stages/train_fusion.py', run_name='__main__')\n"
+        "assert 'torch._dynamo' not in sys.modules"  # PyTorch's compiler, almost as large as PyTorch
     )
     run(sandbox, sys.executable, "-c", script)
     for suffix in ("json", "csv"):

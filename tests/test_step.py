@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp.errors import UserError
 from cilp.models import fusion
+from cilp.training import optimizers
 from cilp.training import step as step_module
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import prepare_device
@@ -162,7 +163,7 @@ def test_the_optimizer_and_the_validation_may_be_what_has_no_memory(monkeypatch)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"step 1: memory .* lower batch_size\.$"):
-        patch.setattr(torch.optim.Adam, "step", fail)
+        patch.setattr(optimizers.Adam, "step", fail)
         train()
     monkeypatch.setattr("cilp.training.classifier.logits_of", fail)
     with pytest.raises(UserError, match=r"^test, step 3: memory is too small to validate; free some .* cpu\.$"):
@@ -251,3 +252,24 @@ def test_a_forward_and_a_backward_pass_on_a_gpu_do_not_wait_for_the_host():
         loss.backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_optimisers_without_their_wrappers_take_the_same_steps(name):
+    """With momentum that is cycled, a hook, and a state that is saved and loaded."""
+    found = []
+    for kind in (getattr(optimizers, name), getattr(torch.optim, name)):
+        weight = torch.nn.Parameter(torch.arange(6.0))
+        optimizer = kind([weight], lr=0.1, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10)
+        called = []
+        optimizer.register_step_post_hook(lambda *_, called=called: called.append(1))
+        for number in range(9):
+            optimizer.zero_grad()
+            (weight - number).square().sum().backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.load_state_dict(optimizer.state_dict())
+        assert len(called) == 9 and weight.is_leaf and weight.requires_grad
+        found.append(weight.detach())
+    assert torch.equal(*found)

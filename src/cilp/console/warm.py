@@ -30,7 +30,6 @@ from pathlib import Path
 
 PRELOADED = (
     "torch",
-    "torch._dynamo",
     "torch.utils.flop_counter",
     "wandb",
     "wandb.sdk.launch",

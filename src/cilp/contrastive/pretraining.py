@@ -16,6 +16,7 @@ from cilp.models.embedder import EmbedderParams
 from cilp.training.device import EVALUATION_BATCH, exact_products
 from cilp.training.distributed import world
 from cilp.training.loop import Batch, Trained, fit
+from cilp.training.optimizers import AdamW
 from cilp.training.unfinished import Unfinished
 
 SCHEDULES = ("1cycle", "constant")
@@ -100,7 +101,7 @@ def pretrain(
         model.log_scale.data.zero_()
         model.log_scale.requires_grad_(False)
     decayed = [parameter for name, parameter in model.named_parameters() if name != "log_scale"]
-    optimizer = torch.optim.AdamW(
+    optimizer = AdamW(
         [{"params": decayed}, {"params": [model.log_scale], "lr": params.temperature_lr, "weight_decay": 0.0}],
         lr=params.lr,
         weight_decay=params.weight_decay,

@@ -14,6 +14,7 @@ from cilp.models.rgb2lidar import ProjectedHead
 from cilp.training.classifier import TrainingParams
 from cilp.training.distributed import world
 from cilp.training.loop import Trained, fit, shuffled, steps_of_a_pass
+from cilp.training.optimizers import AdamW
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def train_projector(
     model = Projector().to(source.device)
     network = world().wrap(model)
     steps = steps_of_a_pass(len(source), params.batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
+    optimizer = AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
 
     def validate(step: int, train_loss: float, learning_rate: float) -> ProjectorEpoch:

@@ -12,6 +12,7 @@ from cilp.training.device import EVALUATION_BATCH
 from cilp.training.distributed import world
 from cilp.training.inputs import Split
 from cilp.training.loop import Trained, fit, shuffled, steps_of_a_pass
+from cilp.training.optimizers import Adam
 from cilp.training.unfinished import Unfinished
 
 
@@ -70,7 +71,7 @@ def train_classifier(
     model = build().to(device, memory_format=torch.channels_last)
     network = world().wrap(model)
     steps = steps_of_a_pass(len(train), params.batch_size, train.shard)
-    optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
+    optimizer = Adam(model.parameters(), lr=params.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, params.epochs * steps, eta_min=params.lr_min)
 
     def validate(step: int, train_loss: float, learning_rate: float) -> Epoch:
