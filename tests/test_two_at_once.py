@@ -71,7 +71,7 @@ def test_a_stage_runs_once_in_a_folder_and_beside_others_elsewhere(project, sand
 
 def test_after_a_kill_dvc_goes_on_and_a_stage_that_lives_on_is_named(project):
     """A killed DVC leaves its locks behind, and the stage that it has started."""
-    repro = start(project, "dvc", "repro", *ALONE, "subset")
+    repro = start(project, sys.executable, "-m", "dvc", "repro", *ALONE, "subset")
     wait_for(repro, "starting FiftyOne")
     (stage,) = (
         process

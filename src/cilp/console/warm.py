@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
@@ -43,7 +43,7 @@ import array, json, os, signal, socket, sys
 def as_usual():
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 
-if not sys.argv[1:] or not sys.argv[1].startswith("stages/"):
+if not sys.argv[1:] or not sys.argv[1].startswith({scripts!r}):
     as_usual()
 server = socket.socket(socket.AF_UNIX)
 try:
@@ -64,14 +64,17 @@ sys.exit(code)
 
 
 @contextlib.contextmanager
-def serving(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
-    """A folder to put first in ``PATH``; the process behind it starts with ``environment``."""
+def serving(
+    environment: Mapping[str, str] = os.environ, modules: Sequence[str] = PRELOADED, scripts: str = "stages/"
+) -> Iterator[Path]:
+    """A folder to put first in ``PATH``. The process behind it starts with ``environment``, imports ``modules``, and
+    runs what ``python`` is given if its path begins with ``scripts``."""
     with tempfile.TemporaryDirectory(prefix="cilp-warm-") as folder:
         address, client = f"{folder}/socket", Path(folder, "bin/python")
         client.parent.mkdir()
-        client.write_text(CLIENT.format(python=sys.executable, address=address))
+        client.write_text(CLIENT.format(python=sys.executable, address=address, scripts=scripts))
         client.chmod(0o755)
-        command = [sys.executable, "-P", __file__, "--serve", address]  # its folder is not one to import from
+        command = [sys.executable, "-P", __file__, "--serve", address, *modules]  # its folder is none to import from
         with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
             try:
                 server.stdout.readline()
@@ -86,7 +89,7 @@ def main() -> None:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run, and its arguments")
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(arguments.serve)
+        serve(arguments.serve, arguments.command)
         return
     if not arguments.command:
         parser.error("name a command, such as dvc repro")
@@ -99,14 +102,14 @@ def main() -> None:
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def serve(address: str) -> None:
+def serve(address: str, modules: Sequence[str]) -> None:
     """Import, then fork for each that connects, until terminated or left alone; who comes meanwhile waits."""
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
         print("ready", flush=True)
-        _preload()
+        _preload(modules)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that only wait
         while True:
             ready, _, _ = select.select([listening, sys.stdin], [], [])
@@ -120,9 +123,9 @@ def serve(address: str) -> None:
     hand_over(client, interrupt)
 
 
-def _preload() -> None:
+def _preload(modules: Sequence[str]) -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has begun to use CUDA cannot fork
-    for name in PRELOADED:
+    for name in modules:
         with contextlib.suppress(ImportError):  # a lean environment
             __import__(name)
     gc.freeze()  # or else each fork copies all of it when it collects
