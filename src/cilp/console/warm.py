@@ -30,6 +30,7 @@ from pathlib import Path
 
 PRELOADED = (
     "torch",
+    "torch._dynamo",  # which the counter of operations below comes to need
     "torch.utils.flop_counter",
     "wandb",
     "wandb.sdk.launch",
