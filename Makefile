@@ -85,10 +85,10 @@ bench: $(READY)  ## how fast the study is here, against the reference study's lo
 verify: $(READY)  ## re-run committed stages in a throwaway clone and compare: make verify STAGES="train_lidar acquire"
 	@PYTHONPATH=src python -m cilp.verify $(STAGES)
 
-test: $(READY)  ## run the tests, four files at a time
-	@# four on two cores, since a third of the time goes into waiting for other processes; in the order that
+test: $(READY)  ## run the tests, three files at a time
+	@# three on two cores, since a fifth of the time goes into waiting for other processes; in the order that
 	@# tests/conftest.py gives: xdist's own has a worker wait for the clone that another one makes
-	python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## check style and formatting
 	ruff check .
