@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -22,6 +23,10 @@ os.environ |= {
     "FIFTYONE_CONFIG_PATH": str(_settings / "fiftyone.json"),  # read when fiftyone is imported, hence not in a fixture
     "MPLCONFIGDIR": str(_settings / "matplotlib"),
 }
+
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background, which all processes inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _listen_on_loopback(server: socket.socket, *backlog: int, listen=socket.socket.listen) -> None:
