@@ -2,7 +2,7 @@
 max-pooling and ReLU.
 
 That convolution reads 4 channels and writes 50, four times as many pixels as pooling leaves: more than half of what an
-encoder writes and reads, for a twentieth of its products. Here it never reaches memory.
+embedder's convolutions write, for a sixteenth of their products. Here it never reaches memory.
 """
 
 from typing import Any
@@ -12,8 +12,8 @@ from torch import Tensor
 
 FORWARD = {"PIXELS": 32, "PRECISION": "tf32x3", "num_warps": 4}
 BACKWARD = {"PIXELS": 32, "PRECISION": "tf32", "num_warps": 4}
-"""How many pixels of the result a program works on at a time, and how: of the tiles tried on an NVIDIA H200, these took
-half as long as the slowest."""
+"""How many pixels of the result a program works on at a time, and how. Forward, these took half as long as the slowest
+of the tiles tried on an NVIDIA H200; backward, no others have been tried."""
 TILES, PROGRAMS = 8, 512
 """For the gradients, a program works on up to so many tiles, on fewer where there would be less than so many of
 them."""

@@ -19,7 +19,7 @@ MULTIPLE = 8
 def of_maps(device: torch.device) -> torch.dtype:
     """What feature maps are convolved in: bfloat16, or float32 where the device cannot.
 
-    What sensors measured stays in float32: bfloat16 tells 25.0 m from 25.1 m and nothing in between.
+    What sensors measured stays in float32: between 25 m and 25.125 m there is no bfloat16.
     """
     capable = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if capable else torch.float32
