@@ -19,7 +19,7 @@ RUNS = {
     "run of concatenation with max-pooling": ("costs/fusion/concat-maxpool.json", "<= 1 s"),
     "run of CILP": ("costs/cilp.json", "<= 3 s"),
 }
-"""Whose seconds stand beside those of the whole study, with what they aim at; all of these aims are for an H200."""
+"""Whose seconds stand beside those of the whole study, with what they aim at on an H200."""
 
 
 def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str, str]:
@@ -32,7 +32,7 @@ def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str
             made["accuracy"] = [accuracy(content, metrics)]
         else:
             kind = kind if kind in made else "bench"
-            table = {"bench": bench, "profile": profile, "scale": scale, "study": study}[kind](content)
+            table = study(content, metrics) if kind == "study" else globals()[kind](content)
             made[kind].append(f"{content['device']}, torch {content['torch']}:\n\n{table}")
     return {name: "# title\n\n" + "\n".join(parts) for name, parts in made.items()}
 
@@ -90,57 +90,70 @@ def accuracy(content: dict, metrics: Path) -> str:
     """Test accuracies of the reference loop and of ours on the same seeds, and whether they differ beyond noise."""
     lines = []
     for name, done in content["test_accuracy"].items():
-        theirs = {int(seed): value for seed, value in done.items()}
-        with open(metrics / f"fusion/{name}.csv", newline="", encoding="utf-8") as file:
-            found = {int(row["seed"]): float(row["test_accuracy"]) for row in csv.DictReader(file)}
-        found |= {int(seed): value for seed, value in content.get("our_test_accuracy", {}).get(name, {}).items()}
-        ours = {seed: found[seed] for seed in theirs}
-        verdict = judge(theirs, ours, higher_is_better=True)
-        change = f"{verdict.change:+.4f}"
-        if verdict.interval:
-            change += f" ({verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f})"
-        lines.append(f"| {name} | {_mean(theirs)} | {_mean(ours)} | {len(ours)} | {change} | {verdict.word} |")
+        found = by_seed(metrics / f"fusion/{name}.csv", "test_accuracy")
+        found |= content.get("our_test_accuracy", {}).get(name, {})
+        lines.append(f"| {name} | {_difference(done, {seed: found[seed] for seed in done}, count=True)} |")
     head = "| variant | reference loop | ours | seeds | difference (95 %) | verdict |\n"
     return head + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
 
 
-def study(content: dict) -> str:
+def study(content: dict, metrics: Path) -> str:
     """How long the whole study took, and whether what came of it is what is committed."""
+    on_gpu = "threads" not in content["device"]
     missing, without = content["missing"], content["missing_of_the_reference_study"]
     count = len(content["stages"]) - 1  # one of them is what came before the first
     stages = f"{count} of {count + len(missing)} stages; then it was stopped" if missing else f"all {count} stages"
     common = f" (without {', '.join(without)})" if without else ""
     rows = [
-        (f"`dvc repro` from nothing, {stages}", f"{content['seconds'] / 60:.1f} min", "<= 15 min"),
+        (
+            f"`dvc repro` from nothing, {stages}",
+            f"{content['seconds'] / 60:.1f} min",
+            "<= 15 min" if on_gpu else "<= 180 min on 2 cores",
+        ),
         (
             f"  of it what the reference study did, data and tables included{common}",
             f"{content['seconds_of_the_reference_study'] / 60:.1f} min",
-            "<= 3 min",
+            "<= 3 min" if on_gpu else "",
         ),
     ]
     for name, (path, aim) in RUNS.items():
+        if path not in content["train_seconds"]:  # it was stopped before
+            continue
         first, *further = [f"{run:.2f} s" for run in content["train_seconds"][path].values()]
-        rows.append((f"one {name}, after the first", ", ".join(further), aim))
+        rows.append((f"one {name}, after the first", ", ".join(further), aim if on_gpu else ""))
         rows.append(("  the first", first, ""))
     lines = ["| what | measured | to reach |", "| --- | --- | --- |"]
     for what, value, aim in rows:
         kept = reached({"measured": value, "to reach": aim})
         lines.append(f"| {what.strip()} | {value} | {aim}{'' if kept else ' (**missed**)'} |")
-    lines.append("")
-    lines += ["| figure on the test set | committed | there | difference (95 %) | verdict |", "| --- " * 5 + "|"]
+    figures = {name: by_seed(metrics.parent / name, found["figure"]) for name, found in content["results"].items()}
+    if all(figures[name] == found["there"] for name, found in content["results"].items()):
+        return "\n".join([*lines, "", "The figures of that run are the committed ones."]) + "\n"
+    lines += ["", "| figure on the test set | committed | there | difference (95 %) | verdict |", "| --- " * 5 + "|"]
     for name, found in content["results"].items():
-        here, there = ({int(seed): value for seed, value in found[place].items()} for place in ("here", "there"))
-        verdict = judge(here, there, higher_is_better=True)
-        change = f"{verdict.change:+.4f}"
-        if verdict.interval:
-            change += f" ({verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f})"
-        title = f"{Path(name).stem}, {found['figure'].removeprefix('test_').replace('_', ' ')}"
-        lines.append(f"| {title} | {_mean(here)} | {_mean(there)} | {change} | {verdict.word} |")
+        figure = found["figure"].removeprefix("test_").replace("_", " ")
+        lines.append(f"| {Path(name).stem}, {figure} | {_difference(figures[name], found['there'])} |")
     return "\n".join(lines) + "\n"
 
 
-def _mean(by_seed: dict[int, float]) -> str:
-    values = list(by_seed.values())
+def by_seed(path: Path, column: str) -> dict[str, float]:
+    """A figure of every seed."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["seed"]: float(row[column]) for row in csv.DictReader(file)}
+
+
+def _difference(before: dict[str, float], after: dict[str, float], count: bool = False) -> str:
+    """Cells: both means, of how many seeds on request, their difference and whether it is noise."""
+    pair = ({int(seed): value for seed, value in side.items()} for side in (before, after))
+    verdict = judge(*pair, higher_is_better=True)
+    change = f"{verdict.change:+.4f}"
+    if verdict.interval:
+        change += f" ({verdict.interval[0]:+.4f} to {verdict.interval[1]:+.4f})"
+    return " | ".join([_mean(before), _mean(after), *([str(len(after))] if count else []), change, verdict.word])
+
+
+def _mean(figures: dict[str, float]) -> str:
+    values = list(figures.values())
     return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
 
 

@@ -1,4 +1,4 @@
-"""How long the whole study takes here, from nothing, and whether its results are those that lie here, but for noise.
+"""How long the whole study takes here, from nothing, and what its results are, to be held against the committed ones.
 
     PYTHONPATH=src python benchmarks/study.py [--keep FOLDER]
 
@@ -9,7 +9,6 @@ stage: what is interrupted keeps what it has. Run it with nothing beside it.
 
 import argparse
 import contextlib
-import csv
 import json
 import math
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import device_name
+from document import by_seed
 from reference_loop import FUSIONS
 
 from cilp import params
@@ -119,7 +119,7 @@ def record(done: dict[str, float], every: list[str]) -> dict[str, Any]:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Seconds of each training run, and the seeds' figures there and here, by file."""
+    """Seconds of each training run, and the seeds' figures, by file."""
     costs = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("costs/**/*.json"))}
     return {
         "train_seconds": {
@@ -127,21 +127,11 @@ def outcome(folder: Path) -> dict[str, Any]:
             for path, cost in costs.items()
         },
         "results": {
-            name: {
-                "figure": column,
-                "there": by_seed(folder / name, column),
-                "here": by_seed(Path(name), column),
-            }
+            name: {"figure": column, "there": by_seed(folder / name, column)}
             for name, column in RESULTS.items()
             if (folder / name).is_file()
         },
     }
-
-
-def by_seed(path: Path, column: str) -> dict[str, float]:
-    """A figure of every seed."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return {row["seed"]: float(row[column]) for row in csv.DictReader(file)}
 
 
 if __name__ == "__main__":

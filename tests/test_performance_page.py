@@ -63,3 +63,23 @@ def test_a_study_is_timed_from_what_the_project_is_made_of_alone(study, tmp_path
 def test_figures_of_seeds_are_read_to_the_last_digit(study, tmp_path):
     (tmp_path / "a.csv").write_text("seed,x\n51,0.9656004136456177\n")
     assert study.by_seed(tmp_path / "a.csv", "x") == {"51": 0.9656004136456177}
+
+
+@pytest.mark.parametrize("device", ["NVIDIA H200", "AMD EPYC, 2 threads"])
+def test_a_study_is_held_to_what_its_device_aims_at(document, tmp_path, device):
+    """And where the committed figures are those of that very run, there is no difference to tabulate."""
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/lidar.csv").write_text("seed,test_accuracy\n51,0.9\n52,0.95\n")
+    content = {
+        "device": device, "stages": {"before": 1.0, "train": 1199.0}, "missing": ["report"], "seconds": 1200.0,
+        "seconds_of_the_reference_study": 600.0, "missing_of_the_reference_study": [],
+        "train_seconds": {"costs/cilp.json": {"51": 9.0, "52": 8.0}},
+        "results": {"metrics/lidar.csv": {"figure": "test_accuracy", "there": {"51": 0.9, "52": 0.95}}},
+    }  # fmt: skip
+    table = document.study(content, tmp_path / "metrics")
+    assert "1 of 2 stages; then it was stopped | 20.0 min |" in table
+    assert table.count("**missed**") == (3 if "NVIDIA" in device else 0)
+    assert "committed ones" in table and "difference" not in table
+    content["results"]["metrics/lidar.csv"]["there"]["51"] = 0.91
+    table = document.study(content, tmp_path / "metrics")
+    assert "| lidar, accuracy | 0.9250 ± 0.0354 | 0.9300 ± 0.0283 | +0.0050" in table
