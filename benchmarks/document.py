@@ -103,6 +103,7 @@ def study(content: dict, metrics: Path) -> str:
     missing, without = content["missing"], content["missing_of_the_reference_study"]
     count = len(content["stages"]) - 1  # one of them is what came before the first
     stages = f"{count} of {count + len(missing)} stages; then it was stopped" if missing else f"all {count} stages"
+    stages += f", in {content['parts']} parts" if content.get("parts", 1) > 1 else ""
     common = f" (without {', '.join(without)})" if without else ""
     rows = [
         (

@@ -4,7 +4,7 @@
 
 Copies the project's files to a new folder, without data, models, results, ``dvc.lock`` or cache, and runs
 ``dvc repro --keep-going`` there as ``make repro`` does. Writes ``benchmarks/results/study-<device>.json``, stage by
-stage: what is interrupted keeps what it has. Run it with nothing beside it.
+stage: what is interrupted keeps what it has, and goes on in the same FOLDER. Run it with nothing beside it.
 """
 
 import argparse
@@ -54,19 +54,36 @@ REFERENCE_STAGES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to run it, and to leave it")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to run it, and to leave it, or to go on")
     folder = parser.parse_args().keep
     machine = describe(prepare_device(params.lookup(params.load(), "device")))
     path = Path(f"benchmarks/results/study-{device_name(machine)}.json").resolve()
     with contextlib.ExitStack() as stack:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cilp-study-")))
-        copy(folder)
-        every, done, running, last = names(folder), {}, BEFORE, time.perf_counter()
-        for stage in stages(folder):
-            now = time.perf_counter()
-            done[running] = now - last
-            running, last = stage, now
-            write_json(path, {**machine, **record(done, every), **outcome(folder)})
+        before: dict[str, Any] = {}
+        if (folder / "dvc.yaml").is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            copy(folder)
+        done, begun, parts = before.get("stages", {}), before.get("begun", {}), before.get("parts", 0) + 1
+        every = names(folder)
+
+        def keep() -> None:
+            timed = {**record(done, every), "begun": begun, "parts": parts}
+            write_json(path, {**machine, **timed, **outcome(folder)})
+
+        running, last = BEFORE, time.perf_counter()
+        begun[BEFORE] = done.get(BEFORE, 0.0)
+        try:
+            for stage in stages(folder):
+                now = time.perf_counter()
+                done[running] = begun.pop(running, 0.0) + now - last
+                running, last = stage, now
+                keep()
+        finally:
+            if running is not None:
+                begun[running] = begun.get(running, 0.0) + time.perf_counter() - last
+                keep()
     print(f"{sum(done.values()) / 60:.1f} minutes; {path}")
 
 

@@ -1,9 +1,12 @@
 """docs/performance.md shows what was measured."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from cilp.report.readme import insert_tables
@@ -83,3 +86,32 @@ def test_a_study_is_held_to_what_its_device_aims_at(document, tmp_path, device):
     content["results"]["metrics/lidar.csv"]["there"]["51"] = 0.91
     table = document.study(content, tmp_path / "metrics")
     assert "| lidar, accuracy | 0.9250 ± 0.0354 | 0.9300 ± 0.0283 | +0.0050" in table
+
+
+def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tmp_path, monkeypatch):
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    clock = iter(range(100))
+    monkeypatch.setattr(study.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(study, "prepare_device", lambda name: torch.device("cpu"))
+    monkeypatch.setattr(study, "names", lambda folder: ["first", "second"])
+    monkeypatch.setattr(study, "copy", lambda folder: (folder.mkdir(), (folder / "dvc.yaml").touch()))
+    monkeypatch.setattr(sys, "argv", ["study.py", "--keep", "there"])
+
+    def interrupted(folder):
+        yield from ("first", "second")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "stages", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.main()
+    (path,) = Path("benchmarks/results").glob("study-*.json")
+    timed = json.loads(path.read_text(encoding="utf-8"))
+    assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 1, "first": 1}, ["second"])
+    assert (timed["begun"], timed["parts"]) == ({"second": 1}, 1)
+    monkeypatch.setattr(study, "stages", lambda folder: iter(["second", None]))
+    study.main()
+    timed = json.loads(path.read_text(encoding="utf-8"))
+    assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 2, "first": 1, "second": 2}, [])
+    assert (timed["begun"], timed["parts"], timed["seconds"]) == ({}, 2, 5)
