@@ -32,7 +32,8 @@ def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str
             made["accuracy"] = [accuracy(content, metrics)]
         else:
             kind = kind if kind in made else "bench"
-            table = study(content, metrics) if kind == "study" else globals()[kind](content)
+            plain = {"bench": bench, "profile": profile, "scale": scale}
+            table = study(content, metrics) if kind == "study" else plain[kind](content)
             made[kind].append(f"{content['device']}, torch {content['torch']}:\n\n{table}")
     return {name: "# title\n\n" + "\n".join(parts) for name, parts in made.items()}
 
@@ -128,7 +129,7 @@ def study(content: dict, metrics: Path) -> str:
         kept = reached({"measured": value, "to reach": aim})
         lines.append(f"| {what.strip()} | {value} | {aim}{'' if kept else ' (**missed**)'} |")
     figures = {name: by_seed(metrics.parent / name, found["figure"]) for name, found in content["results"].items()}
-    if all(figures[name] == found["there"] for name, found in content["results"].items()):
+    if figures and all(figures[name] == found["there"] for name, found in content["results"].items()):
         return "\n".join([*lines, "", "The figures of that run are the committed ones."]) + "\n"
     lines += ["", "| figure on the test set | committed | there | difference (95 %) | verdict |", "| --- " * 5 + "|"]
     for name, found in content["results"].items():

@@ -29,6 +29,7 @@ from reference_loop import FUSIONS
 from cilp import params
 from cilp.atomic import write_json
 from cilp.console import cli
+from cilp.errors import UserError
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.training.device import describe, prepare_device
 
@@ -62,6 +63,8 @@ def main() -> None:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cilp-study-")))
         before: dict[str, Any] = {}
         if (folder / "dvc.yaml").is_file():
+            if not path.is_file():
+                raise UserError(f"{folder} holds a study, but {path} with its times is missing; name a new folder.")
             before = json.loads(path.read_text(encoding="utf-8"))
         else:
             copy(folder)
