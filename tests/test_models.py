@@ -84,7 +84,7 @@ def test_xyz_scale_is_the_unit_of_the_coordinates_alone():
 
 @pytest.mark.parametrize("name", fusion.FUSIONS)
 def test_normalised_inputs_add_no_parameter_and_the_background_stays_empty(name):
-    """Away from objects every view looks the same, which is what windows save by."""
+    """Away from objects every view looks the same, which convolutions near objects alone save by."""
     model = normalised_fusion.build(name, "strided", [0.0, 25.0, 0.0], 5.0)
     assert count_parameters(model) == count_parameters(fusion.build(name, "strided", 50.0))
     seen = []

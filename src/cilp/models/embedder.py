@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from cilp.models import sparse
+from cilp.models.background import darkness, emptiness
 from cilp.models.blocks import encoder
-from cilp.models.windows import darkness, emptiness, encode
 
 EMBEDDING = 200
 """Length of an embedding."""
@@ -81,7 +82,7 @@ class Embedder(nn.Module):
             empty = emptiness(view) if self.modality == "lidar" else darkness(view)
             return self.prepare(empty.unsqueeze(0)).squeeze(0)
 
-        return normalize(self.projection(encode(self.convolutions, self.prepare(view), nothing)), dim=1)
+        return normalize(self.projection(sparse.encode(self.convolutions, self.prepare(view), nothing)), dim=1)
 
 
 def shading(rgba: Tensor) -> Tensor:

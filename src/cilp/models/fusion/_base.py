@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from cilp.models import sparse
+from cilp.models.background import darkness, emptiness
 from cilp.models.blocks import Downsample, at_once, classifier_head, encoder
-from cilp.models.windows import darkness, emptiness, encode
 
 CHANNELS = 4
 """Channels of either modality: RGBA, and x, y, z with the hit mask."""
@@ -34,12 +35,12 @@ class Fusion(nn.Module):
 
 def encode_rgb(blocks: nn.Sequential, rgb: Tensor) -> Tensor:
     """RGBA (B, 4, 64, 64) -> feature maps (B, C, H, W)."""
-    return encode(blocks, rgb, lambda: darkness(rgb))
+    return sparse.encode(blocks, rgb, lambda: darkness(rgb))
 
 
 def encode_lidar(blocks: nn.Sequential, lidar: Tensor) -> Tensor:
     """XYZA (B, 4, 64, 64) -> feature maps (B, C, H, W)."""
-    return encode(blocks, lidar, lambda: emptiness(lidar))
+    return sparse.encode(blocks, lidar, lambda: emptiness(lidar))
 
 
 class IntermediateFusion(Fusion):
@@ -54,10 +55,16 @@ class IntermediateFusion(Fusion):
         self.head = nn.Sequential(nn.Flatten(), *classifier_head(100 * 8 * 8))
 
     def fuse(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        """Two feature maps (B, 100, 16, 16) -> one (B, fused_channels, 16, 16)."""
+        """Two feature maps (B, 100, H, W) -> one (B, fused_channels, H, W), pixel by pixel, and zero of zeros."""
         raise NotImplementedError
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        if sparse.usable(rgb, blocks=3):
+            maps = (
+                sparse.feature_maps(self.rgb, rgb, darkness(rgb)),
+                sparse.feature_maps(self.lidar, lidar, emptiness(lidar)),
+            )
+            return self.head(sparse.dense(sparse.downsample(self.fused, *maps, fuse=self.fuse)))
         encoded = at_once(rgb, lambda x: encode_rgb(self.rgb, x), lidar, lambda x: encode_lidar(self.lidar, x))
         return self.head(self.fused(self.fuse(*encoded)))
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from cilp.models import sparse
+from cilp.models.background import darkness, emptiness
 from cilp.models.fusion._base import CHANNELS, OneEncoder
-from cilp.models.windows import darkness, emptiness, encode
 
 
 class EarlyFusion(OneEncoder):
@@ -14,4 +15,5 @@ class EarlyFusion(OneEncoder):
 
     def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
         stacked = torch.cat([rgb, lidar], dim=1)
-        return self.head(encode(self.encoder, stacked, lambda: torch.cat([darkness(rgb), emptiness(lidar)])))
+        encoded = sparse.encode(self.encoder, stacked, lambda: torch.cat([darkness(rgb), emptiness(lidar)]))
+        return self.head(encoded)
