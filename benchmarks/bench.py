@@ -151,12 +151,24 @@ def device_name(machine: dict[str, str]) -> str:
 
 
 def measure_peak(bench: Bench) -> float:
-    """What the machine can do at most: FLOP/s of a large matrix product, in float32 or what a GPU makes of it."""
+    """What the machine can do at most: FLOP/s of a large matrix product, in float32 or what a GPU makes of it.
+
+    On a CPU also how many times the rate of one thread that is: threads that share a core share its multipliers.
+    """
     size, kind = (8192, "TF32") if bench.device.type == "cuda" else (2048, "float32")
     a = torch.randn(size, size, device=bench.device)
-    best = min(bench.seconds(lambda: a @ a) for _ in range(5))
-    flops = 2 * size**3 / best
+
+    def rate() -> float:
+        return 2 * size**3 / min(bench.seconds(lambda: a @ a) for _ in range(5))
+
+    flops = rate()
     bench.add(f"large matrix product, {kind}", f"{flops / 1e9:,.0f} GFLOP/s", flops_per_second=flops)
+    threads = torch.get_num_threads()
+    if bench.device.type == "cpu" and threads > 1:
+        torch.set_num_threads(1)
+        gain = flops / rate()
+        torch.set_num_threads(threads)
+        bench.add(f"  of {threads} threads against one", f"{gain:.1f}x", gain=gain)
     return flops
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from cilp.errors import UserError
 from cilp.report.readme import insert_tables
 
 ROOT = Path(__file__).parents[1]
@@ -115,3 +116,6 @@ def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tm
     timed = json.loads(path.read_text(encoding="utf-8"))
     assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 2, "first": 1, "second": 2}, [])
     assert (timed["begun"], timed["parts"], timed["seconds"]) == ({}, 2, 5)
+    path.unlink()
+    with pytest.raises(UserError, match="with its times is missing; name a new folder"):
+        study.main()
