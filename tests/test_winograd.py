@@ -52,3 +52,14 @@ def test_it_multiplies_less_than_half_as_often():
             operation(x, weight)
         counts.append(counter.get_total_flops())
     assert counts[0] < 0.5 * counts[1]
+
+
+def test_a_network_that_was_evaluated_first_can_be_trained():
+    """Autograd refuses to keep what was made in inference mode, as the transforms were once."""
+    winograd._transforms.cache_clear()
+    x, weight = operands(3, 20, 7, torch.float32)
+    with torch.inference_mode():
+        before = convolve(x, weight)
+    convolve(x, weight.requires_grad_()).sum().backward()
+    assert weight.grad is not None
+    torch.testing.assert_close(convolve(x, weight).detach(), before, rtol=0, atol=0)

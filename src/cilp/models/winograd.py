@@ -22,6 +22,7 @@ _OUTPUT = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, 
 
 
 @functools.cache
+@torch.inference_mode(False)  # who evaluates first may train later: autograd keeps no tensor made in inference mode
 def _transforms(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Both axes in one matrix: of a tile's pixels (36, 36), of a kernel's (36, 9), and to a result's (16, 36)."""
     square = [torch.tensor(matrix, dtype=torch.float64) for matrix in (_INPUT, _WEIGHT, _OUTPUT)]
