@@ -1,10 +1,11 @@
 """How long the whole study takes here, from nothing, and what its results are, to be held against the committed ones.
 
-    PYTHONPATH=src python benchmarks/study.py [--keep FOLDER]
+    PYTHONPATH=src python benchmarks/study.py [--keep FOLDER] [STAGE ...]
 
 Copies the project's files to a new folder, without data, models, results, ``dvc.lock`` or cache, and runs
 ``dvc repro --keep-going`` there as ``make repro`` does. Writes ``benchmarks/results/study-<device>.json``, stage by
-stage: what is interrupted keeps what it has, and goes on in the same FOLDER. Run it with nothing beside it.
+stage: what is interrupted keeps what it has, and goes on in the same FOLDER. With names of stages it runs those and
+what they need, and leaves the rest to the next time. Run it with nothing beside it.
 """
 
 import argparse
@@ -56,7 +57,9 @@ REFERENCE_STAGES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to run it, and to leave it, or to go on")
-    folder = parser.parse_args().keep
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="what to run, with what it needs (default: all)")
+    arguments = parser.parse_args()
+    folder = arguments.keep
     machine = describe(prepare_device(params.lookup(params.load(), "device")))
     path = Path(f"benchmarks/results/study-{device_name(machine)}.json").resolve()
     with contextlib.ExitStack() as stack:
@@ -78,7 +81,7 @@ def main() -> None:
         running, last = BEFORE, time.perf_counter()
         begun[BEFORE] = done.get(BEFORE, 0.0)
         try:
-            for stage in stages(folder):
+            for stage in stages(folder, arguments.stages):
                 now = time.perf_counter()
                 done[running] = begun.pop(running, 0.0) + now - last
                 running, last = stage, now
@@ -109,10 +112,11 @@ def names(folder: Path) -> list[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
 
 
-def stages(folder: Path) -> Iterator[str | None]:
-    """The stages' names as ``dvc repro`` comes to them, and None when it is through."""
+def stages(folder: Path, targets: list[str]) -> Iterator[str | None]:
+    """The stages' names as ``dvc repro`` of ``targets`` comes to them, and None when it is through."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-m", "cilp.console.warm", sys.executable, "-m", "dvc", "repro", "--keep-going"]
+    dvc = [sys.executable, "-m", "dvc", "repro", "--keep-going", *targets]
+    command = [sys.executable, "-m", "cilp.console.warm", *dvc]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stdout:

@@ -22,6 +22,16 @@ def test_track_yields_every_item_and_counts_it(capsys):
     assert "files: 3/3 file" in capsys.readouterr().out
 
 
+def test_what_ends_it_early_is_not_hidden_by_a_last_line_that_nobody_reads(monkeypatch):
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    with pytest.raises(SystemExit), progress.ProgressBar("train", 40, unit="samples") as bar:
+        bar.advance(10)
+        raise SystemExit(143)
+
+
 def test_a_terminal_gets_a_bar_with_figures_and_rate(capsys, monkeypatch):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
     with progress.ProgressBar("train", 2, unit="samples") as bar:

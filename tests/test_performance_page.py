@@ -90,6 +90,7 @@ def test_a_study_is_held_to_what_its_device_aims_at(document, tmp_path, device):
 
 
 def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tmp_path, monkeypatch):
+    """With a stage that is named, if not all."""
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -100,7 +101,7 @@ def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tm
     monkeypatch.setattr(study, "copy", lambda folder: (folder.mkdir(), (folder / "dvc.yaml").touch()))
     monkeypatch.setattr(sys, "argv", ["study.py", "--keep", "there"])
 
-    def interrupted(folder):
+    def interrupted(folder, targets):
         yield from ("first", "second")
         raise KeyboardInterrupt
 
@@ -111,7 +112,8 @@ def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tm
     timed = json.loads(path.read_text(encoding="utf-8"))
     assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 1, "first": 1}, ["second"])
     assert (timed["begun"], timed["parts"]) == ({"second": 1}, 1)
-    monkeypatch.setattr(study, "stages", lambda folder: iter(["second", None]))
+    monkeypatch.setattr(study, "stages", lambda folder, targets: iter([*targets, None]))
+    monkeypatch.setattr(sys, "argv", ["study.py", "--keep", "there", "second"])
     study.main()
     timed = json.loads(path.read_text(encoding="utf-8"))
     assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 2, "first": 1, "second": 2}, [])

@@ -5,7 +5,16 @@ import pytest
 import torch
 from synthetic import make_packed
 
-from cilp.evaluation.failures import FailureParams, beams_dropped, exposure, failing, image_noise, range_noise
+from cilp.evaluation.failures import (
+    FailureParams,
+    beams_dropped,
+    exposure,
+    failed,
+    failing,
+    first,
+    image_noise,
+    range_noise,
+)
 from cilp.report.failures import draw_failures, missing_markdown
 from cilp.simulation.camera import decode_srgb, encode_srgb
 from cilp.training.inputs import load_split
@@ -71,6 +80,17 @@ def test_exposure_multiplies_linear_light_and_none_is_a_missing_image(split):
 def test_every_failure_at_every_level(split):
     found = [(name, level, len(part)) for name, level, part in failing(split, FailureParams(**PARAMS))]
     assert len(found) == 8 and all(count == 8 for *_, count in found)
+
+
+def test_a_failure_of_one_sensor_leaves_the_other_as_it_was(split):
+    sound = first(split, 8)
+    found = {(name, level): failed(part, sound) for name, level, part in failing(split, FailureParams(**PARAMS))}
+    assert found == {
+        ("beams_dropped", 0.0): (False, False), ("beams_dropped", 1.0): (False, True),
+        ("range_noise", 0.0): (False, False), ("range_noise", 0.5): (False, True),
+        ("image_noise", 0.0): (False, False), ("image_noise", 0.1): (True, False),
+        ("exposure", 0.0): (True, False), ("exposure", 1.0): (False, False),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [{"pairs": 1}, {"seed": -1}, {"beams_dropped": [1.5]}, {"exposure": []}])

@@ -55,8 +55,8 @@ class ProgressBar:
     def __enter__(self) -> "ProgressBar":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
-        else:
+        elif kind is None:  # what ends it early has its own word, and whoever read along may be gone
             self._line()

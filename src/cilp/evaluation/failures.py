@@ -86,8 +86,18 @@ FAILURES: dict[str, Callable[[Split, float, torch.Generator], Split]] = {
 
 def failing(split: Split, params: FailureParams) -> Iterator[tuple[str, float, Split]]:
     """The first ``params.pairs`` of a split under every failure at every level: name, level, what the sensors give."""
-    first = {field.name: getattr(split, field.name) for field in fields(Split)}
-    part = Split(**{name: value if name == "directions" else value[: params.pairs] for name, value in first.items()})
+    part = first(split, params.pairs)
     for name, failure in FAILURES.items():
         for level in getattr(params, name):
             yield name, level, failure(part, level, torch.Generator().manual_seed(params.seed))
+
+
+def first(split: Split, pairs: int) -> Split:
+    """The first ``pairs`` of a split."""
+    whole = {field.name: getattr(split, field.name) for field in fields(Split)}
+    return Split(**{name: value if name == "directions" else value[:pairs] for name, value in whole.items()})
+
+
+def failed(split: Split, sound: Split) -> tuple[bool, bool]:
+    """Whether the camera and whether the LiDAR shows anything else than in the same pairs without a failure."""
+    return not torch.equal(split.rgb, sound.rgb), not torch.equal(split.range, sound.range)
