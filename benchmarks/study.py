@@ -81,7 +81,11 @@ def main() -> None:
         running, last = BEFORE, time.perf_counter()
         begun[BEFORE] = done.get(BEFORE, 0.0)
         try:
-            for stage in stages(folder, arguments.stages):
+            for stage, runs in stages(folder, arguments.stages):
+                if not runs:
+                    if stage in begun:  # it had run when the part before ended, which did not come to say so
+                        done[stage] = begun.pop(stage)
+                    continue
                 now = time.perf_counter()
                 done[running] = begun.pop(running, 0.0) + now - last
                 running, last = stage, now
@@ -112,8 +116,11 @@ def names(folder: Path) -> list[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
 
 
-def stages(folder: Path, targets: list[str]) -> Iterator[str | None]:
-    """The stages' names as ``dvc repro`` of ``targets`` comes to them, and None when it is through."""
+def stages(folder: Path, targets: list[str]) -> Iterator[tuple[str | None, bool]]:
+    """The stages' names as ``dvc repro`` of ``targets`` comes to them, and None when it is through.
+
+    And whether a stage runs, or there is already what it would give.
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH")]))}
     dvc = [sys.executable, "-m", "dvc", "repro", "--keep-going", *targets]
     command = [sys.executable, "-m", "cilp.console.warm", *dvc]
@@ -121,12 +128,12 @@ def stages(folder: Path, targets: list[str]) -> Iterator[str | None]:
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
-                if found := re.match(r"Running stage '(.+)'", line):
-                    yield found[1]
+                if found := re.match(r"(Running s|S)tage '([^']+)'", line):
+                    yield found[2], found[1] != "S"
         except BaseException:
             process.terminate()
             raise
-    yield None
+    yield None, True
     if process.returncode:
         sys.exit(process.returncode)
 

@@ -90,7 +90,6 @@ def test_a_study_is_held_to_what_its_device_aims_at(document, tmp_path, device):
 
 
 def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tmp_path, monkeypatch):
-    """With a stage that is named, if not all."""
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -102,7 +101,7 @@ def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tm
     monkeypatch.setattr(sys, "argv", ["study.py", "--keep", "there"])
 
     def interrupted(folder, targets):
-        yield from ("first", "second")
+        yield from (("first", True), ("second", True))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(study, "stages", interrupted)
@@ -112,12 +111,17 @@ def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tm
     timed = json.loads(path.read_text(encoding="utf-8"))
     assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 1, "first": 1}, ["second"])
     assert (timed["begun"], timed["parts"]) == ({"second": 1}, 1)
-    monkeypatch.setattr(study, "stages", lambda folder, targets: iter([*targets, None]))
     monkeypatch.setattr(sys, "argv", ["study.py", "--keep", "there", "second"])
-    study.main()
-    timed = json.loads(path.read_text(encoding="utf-8"))
-    assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 2, "first": 1, "second": 2}, [])
-    assert (timed["begun"], timed["parts"], timed["seconds"]) == ({}, 2, 5)
+    before = path.read_text(encoding="utf-8")
+    for runs, seconds in ((True, 2), (False, 1)):  # or it had run to its end
+        path.write_text(before, encoding="utf-8")
+        monkeypatch.setattr(
+            study, "stages", lambda folder, targets, runs=runs: iter([("first", False), (*targets, runs), (None, True)])
+        )
+        study.main()
+        timed = json.loads(path.read_text(encoding="utf-8"))
+        assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 2, "first": 1, "second": seconds}, [])
+        assert (timed["begun"], timed["parts"], timed["seconds"]) == ({}, 2, 3 + seconds)
     path.unlink()
     with pytest.raises(UserError, match="with its times is missing; name a new folder"):
         study.main()

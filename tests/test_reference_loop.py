@@ -1,6 +1,8 @@
 """The benchmark compares like with like: the reference loop's networks, inputs and losses are those of the study."""
 
 import sys
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from torch.nn.functional import normalize
 from cilp.contrastive.loss import contrastive_loss
 from cilp.models import embedder, fusion
 from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
-from cilp.training.inputs import load_split
+from cilp.training.classifier import TrainingParams, train_classifier
+from cilp.training.inputs import Split, load_split
+from cilp.training.loop import shuffled
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import reference_loop
@@ -35,6 +39,12 @@ def test_its_networks_are_ours_to_the_last_bit_of_their_weights(served, name, do
     ours = fusion.build(name, downsampling, 1.0).double()
     theirs = reference_loop.fusion_network(name, downsampling).double()
     assert count_parameters(ours) == count_parameters(theirs)
+    copy_weights(ours, theirs)
+    rgb, lidar = (view.double() for view in split.inputs(slice(0, 6)))
+    torch.testing.assert_close(theirs(rgb, lidar), ours(rgb, lidar), rtol=0, atol=1e-9)
+
+
+def copy_weights(ours, theirs):
     # both list their parameters modality by modality; ours keeps the linear layers of late fusion beside the encoders
     order = ["rgb.", "rgb_vector.", "lidar.", "lidar_vector.", "fused.", "head."]
     mine = sorted(
@@ -42,8 +52,61 @@ def test_its_networks_are_ours_to_the_last_bit_of_their_weights(served, name, do
     )
     for (_, source), target in zip(mine, theirs.parameters(), strict=True):
         target.data.copy_(source)
-    rgb, lidar = (view.double() for view in split.inputs(slice(0, 6)))
-    torch.testing.assert_close(theirs(rgb, lidar), ours(rgb, lidar), rtol=0, atol=1e-9)
+
+
+class InDouble(Split):
+    def inputs(self, rows):
+        return tuple(view.double() for view in super().inputs(rows))
+
+
+class Batches:
+    """A pass over ``split`` each time, in the order of ``batches``; XYZ in 50 m, as a study's network makes it."""
+
+    def __init__(self, split, batches, size):
+        self.split, self.batches, self.steps = split, batches, len(split) // size
+
+    def __len__(self):
+        return self.steps
+
+    def __iter__(self):
+        unit = fusion.build("late", "strided", 50.0).double().xyz_unit
+        for (rows,) in islice(self.batches, self.steps):
+            rgb, lidar = self.split.inputs(rows)
+            yield rgb, lidar * unit, self.split.label[rows]
+
+
+@pytest.mark.parametrize(("name", "downsampling"), [("late", "maxpool"), ("concat", "strided")])
+def test_its_training_is_ours_step_by_step(name, downsampling):
+    """Optimiser, schedule, loss and the weights that are kept: fast and slow differ by rounding alone.
+
+    Validation labels are swapped, so that the best weights are not the last ones.
+    """
+    packed = make_packed(train=12, val=4)
+    train, valid = (load_split(packed, split, CPU) for split in ("train", "val"))
+    train = InDouble(**vars(replace(train, label=train.label.double())))
+    valid = InDouble(**vars(replace(valid, label=1 - valid.label.double())))
+    protocol = TrainingParams(epochs=4, batch_size=8, lr=1e-3, lr_min=1e-6)
+
+    def build():
+        return fusion.build(name, downsampling, 50.0).double()
+
+    done = train_classifier(build, train, valid, protocol, seed=3, label="ours")
+    torch.manual_seed(3)
+    initial, theirs, kept = build(), *(reference_loop.fusion_network(name, downsampling).double() for _ in range(2))
+    copy_weights(initial, theirs)
+    loss = reference_loop.train_epochs(
+        theirs,
+        Batches(train, shuffled(len(train), protocol.batch_size, 3, CPU), protocol.batch_size),
+        Batches(valid, ((torch.arange(len(valid)),) for _ in range(protocol.epochs)), len(valid)),
+        protocol.epochs,
+    )
+    assert loss == pytest.approx(done.history[-1].train_loss, abs=1e-9)
+    assert done.best.epoch < protocol.epochs
+    copy_weights(done.model, kept)
+    for before, after in zip(initial.parameters(), done.model.parameters(), strict=True):
+        assert not torch.equal(before, after)
+    for mine, other in zip(kept.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-7)
 
 
 def test_its_samples_are_ours(served):
