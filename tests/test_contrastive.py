@@ -288,7 +288,7 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(packed):
 
 def test_it_learns_to_match(packed):
     train = pairs(packed)
-    done = pretrain(train, train, replace(PARAMS, steps=60, validate_every=60), EMBEDDER, 1, "test")
+    done = pretrain(train, train, replace(PARAMS, steps=30, validate_every=30), EMBEDDER, 1, "test")
     figures = evaluate(done.model, train)
     assert figures["image_to_lidar_recall_at_5"] > 0.5  # chance: 5 of 48
     assert done.model.temperature() != pytest.approx(cilp.INITIAL_TEMPERATURE)

@@ -54,7 +54,7 @@ def test_earlier_random_numbers_leave_a_run_as_it_is(splits):
 
 
 def test_it_learns_what_a_network_can_tell_apart(splits):
-    params = TrainingParams(epochs=30, batch_size=8, lr=1e-3, lr_min=1e-6)
+    params = TrainingParams(epochs=15, batch_size=8, lr=1e-3, lr_min=1e-6)
     done = train(splits, params=params, name="late")
     assert score(logits_of(done.model, splits[2]), splits[2].label)[1] == 1.0
     assert done.history[-1].train_loss < 0.1 < done.history[0].train_loss
