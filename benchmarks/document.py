@@ -75,11 +75,10 @@ def profile(content: dict) -> str:
 
 
 def scale(content: dict) -> str:
-    """Time and memory by the number of pairs."""
-    base = next(row for row in content["rows"] if row["pairs"] == 2000)
+    """Time, against that of 2,000 pairs before and after it, and memory by the number of pairs."""
     lines = [
-        f"| {row['pairs']:,} | {row['seconds'] / base['seconds']:.2f} | "
-        f"{row['seconds'] / row['pairs'] / (base['seconds'] / base['pairs']):.2f} | "
+        f"| {row['pairs']:,} | {row['seconds'] / row['base_seconds']:.2f} | "
+        f"{row['seconds'] / row['pairs'] / (row['base_seconds'] / row['base_pairs']):.2f} | "
         f"{row['peak_bytes'] / 2**30:.2f} GiB | {'yes' if row['streamed'] else 'no'} |"
         for row in content["rows"]
     ]
