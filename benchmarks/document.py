@@ -75,7 +75,7 @@ def profile(content: dict) -> str:
 
 
 def scale(content: dict) -> str:
-    """Time, against that of 2,000 pairs before and after it, and memory by the number of pairs."""
+    """Time, against that of 2,000 pairs in turns with it, and memory by the number of pairs."""
     lines = [
         f"| {row['pairs']:,} | {row['seconds'] / row['base_seconds']:.2f} | "
         f"{row['seconds'] / row['pairs'] / (row['base_seconds'] / row['base_pairs']):.2f} | "
