@@ -42,12 +42,9 @@ def test_a_grid_is_queued_compared_and_the_best_applied(project, warm):
     run(project, "dvc", "exp", "remove", "--all-commits")
 
 
-@pytest.fixture(params=["folder", "s3"])
-def remote(request, tmp_path):
-    """Address and settings of a DVC remote: a folder, or a bucket on a stand-in for S3 on loopback."""
-    if request.param == "folder":
-        yield str(tmp_path / "remote"), {}, {}
-        return
+@pytest.fixture
+def remote():
+    """Address and settings of a DVC remote: a bucket on a stand-in for S3 on loopback."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:

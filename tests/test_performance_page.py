@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from cilp import lock
 from cilp.errors import UserError
 from cilp.report.readme import insert_tables
 
@@ -48,7 +48,7 @@ def study(monkeypatch):
 
 
 def test_the_study_that_was_timed_has_the_stages_that_there_are(study):
-    locked = set(yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"])
+    locked = set(lock.parse((ROOT / "dvc.lock").read_text(encoding="utf-8")))
     for path in (ROOT / "benchmarks/results").glob("study-*.json"):
         timed = json.loads(path.read_text(encoding="utf-8"))
         assert {*timed["stages"], *timed["missing"]} == locked | {study.BEFORE}

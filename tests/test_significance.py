@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
 
 from cilp.evaluation.significance import SignificanceParams, accuracies, compare, difference, estimate, pairs
 from cilp.evaluation.table import Prediction
@@ -72,6 +71,8 @@ def test_three_seeds_that_agree_in_sign_alone_are_no_evidence():
 
 
 def test_of_seeds_alone_or_scenes_alone_it_is_the_t_test():
+    from scipy.stats import ttest_1samp  # a second, which every worker that collects this would wait for
+
     rng = np.random.default_rng(5)
     seeds, scenes = rng.normal(0.1, 0.1, (4, 1)), rng.normal(0.1, 0.1, (1, 50))
     for values, one_way in ((np.repeat(seeds, 50, axis=1), seeds.ravel()), (scenes, scenes.ravel())):

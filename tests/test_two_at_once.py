@@ -39,7 +39,7 @@ def tree(root):
 
 def test_two_repros_in_one_clone_leave_it_whole(project):
     before = tree(project / "data")
-    repros = [start(project, "dvc", "repro", *ALONE, "subset") for _ in range(2)]
+    repros = [start(project, "dvc", "repro", *ALONE, "pack") for _ in range(2)]
     said = ["".join(repro.communicate(timeout=200)) for repro in repros]
     codes = [repro.returncode for repro in repros]
     assert 0 in codes, said
@@ -69,7 +69,7 @@ def test_a_stage_runs_once_in_a_folder_and_beside_others_elsewhere(project, sand
     assert tree(sandbox / "data") == tree(elsewhere / "data") == expected
 
 
-def test_after_a_kill_dvc_goes_on_and_a_stage_that_lives_on_is_named(project):
+def test_after_a_kill_dvc_goes_on_and_a_stage_that_lives_on_is_named(project, warm):
     """A killed DVC leaves its locks behind, and the stage that it has started."""
     repro = start(project, sys.executable, "-m", "dvc", "repro", *ALONE, "subset")
     wait_for(repro, "starting FiftyOne")
@@ -90,7 +90,7 @@ def test_after_a_kill_dvc_goes_on_and_a_stage_that_lives_on_is_named(project):
             process.kill()
         repro.stdout.close()
         repro.stderr.close()
-    run(project, "dvc", "repro", *ALONE, "subset")
+    run(project, "dvc", "repro", *ALONE, "subset", **warm)
     assert "up to date" in run(project, "dvc", "status")
     assert not run(project, "git", "status", "--porcelain")
     assert not list((project / "data").glob("*tmp*"))

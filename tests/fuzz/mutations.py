@@ -1,6 +1,7 @@
 """Intact files to begin with, and ways to damage them."""
 
 import contextlib
+import functools
 import io
 import math
 import struct
@@ -110,14 +111,19 @@ def mutate_png(data: bytes, rng: Rng) -> bytes:
     return data[:8] + b"".join(chunk(*part) for part in parts)
 
 
+@functools.cache
+def zeros() -> bytes:
+    """64 MiB of them, deflated; made when they are asked for, since that takes half a second."""
+    return zlib.compress(bytes(64 * 2**20), 9)
+
+
 def bomb() -> bytes:
     """A PNG whose few bytes inflate to 64 MiB, as a 64x64 image or as the text beside one."""
     return png()[:8] + b"".join(
-        chunk(*part) for part in (*chunks(png())[:1], (b"zTXt", b"a\0\0" + _ZEROS), (b"IDAT", _ZEROS), (b"IEND", b""))
+        chunk(*part) for part in (*chunks(png())[:1], (b"zTXt", b"a\0\0" + zeros()), (b"IDAT", zeros()), (b"IEND", b""))
     )
 
 
-_ZEROS = zlib.compress(bytes(64 * 2**20), 9)
 SPECIAL = [math.nan, math.inf, -math.inf, -1.0, 0.0, -0.0, 1e-40, 50.0005, 50.1, 1e30, 3.2, -3.2, 180.0]
 
 

@@ -8,6 +8,7 @@ as ``URL/<commit>/plots/...``. The base is the commit at which the branch left i
 
 import argparse
 import csv
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from cilp import params
 from cilp.atomic import write_text
 from cilp.console import cli
 from cilp.errors import UserError
+from cilp.lock import parse
 from cilp.report.cilp import ROWS
 from cilp.report.revisions import Revision, current_branch, fork_point, read_revision
 from cilp.report.tables import COSTS, FIGURES
@@ -236,7 +238,7 @@ def _metrics(side: Revision) -> dict[str, bytes]:
 def _outputs(side: Revision) -> dict[str, str]:
     """Path -> MD5 of what the stages wrote, from ``dvc.lock``."""
     path = side.root / "dvc.lock"
-    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}).get("stages", {})
+    stages = parse(path.read_text(encoding="utf-8") if path.is_file() else "")
     return {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage.get("outs", ())}
 
 
@@ -281,7 +283,7 @@ def _cilp_table(base: Revision, head: Revision) -> Iterator[str]:
 
 
 def _read_json(path: Path) -> dict[str, float] | None:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _cell(after: Mapping[str, Any], before: Mapping[str, Any] | None, key: str, digits: int) -> str:
