@@ -47,6 +47,7 @@ $(READY): requirements.txt
 
 repro: $(READY)  ## run the whole study: dvc repro
 	@$(CHECK_PARAMS)
+	@PYTHONPATH=src python -m cilp.console.lockfile
 	@$(WARM) dvc repro
 
 exp: $(READY)  ## a variation, checked, then dvc exp run: make exp SET="seeds=[51] cilp.steps=500" [OPTIONS="--queue"]

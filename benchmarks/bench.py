@@ -251,7 +251,7 @@ def measure_frozen(bench: Bench, data: packed.Packed) -> None:
     all its batches cost the same.
     """
     train, valid = (load_split(data, name, bench.device) for name in ("train", "val"))
-    some = part(train, SAMPLES["train"])
+    some = part(train, SAMPLES["train"] // 2)
     arguments = params.load()["embedder"]
     torch.manual_seed(51)
     image = embedder.build("rgb", **arguments).to(bench.device, memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cilp import params
 from cilp.console import cli
+from cilp.console.lockfile import mend
 from cilp.errors import UserError
 from cilp.plain_yaml import UNREADABLE, read, shown
 from cilp.schema import check
@@ -32,6 +33,7 @@ def main() -> None:
         "-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="a param and its value, or several"
     )
     check_overrides(parser.parse_known_args()[0].set_param)
+    mend()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "dvc", "exp", "run", *sys.argv[1:]])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from cilp.console.alone import alone
+from cilp.console.lockfile import keep
 from cilp.errors import UserError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -31,6 +32,7 @@ def run(main: Callable[[], None]) -> None:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # below nohup it stays ignored
         signal.signal(signal.SIGHUP, _terminate)
     try:
+        keep()
         with alone():
             main()
     except KeyboardInterrupt:
