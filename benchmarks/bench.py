@@ -3,12 +3,13 @@
     PYTHONPATH=src python benchmarks/bench.py [--device auto]
 
 Needs ``data/packed.pt`` (``dvc repro pack``), and the models for the start-up of the later stages. Ours and theirs take
-turns in one run, on the same samples; a row shows the median ratio and the lowest and highest. Writes
+turns, on the same samples (``turns.py``); a row shows the median ratio and the lowest and highest. Writes
 ``benchmarks/results/<device>.json``, row by row: what is interrupted keeps what it has. Run it with nothing beside it.
 """
 
 import argparse
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -29,6 +30,7 @@ import reference_loop as theirs
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from turns import Side, in_turns
 
 from cilp import packed, params
 from cilp.atomic import write_json
@@ -46,8 +48,8 @@ from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split, load_split
 
 PACKED = Path("data/packed.pt")
-SAMPLES = {"train": 640, "val": 160}
-"""Samples of an epoch here: two fifths of the study's, in the same proportion."""
+SAMPLES = {"train": 480, "val": 120}
+"""Samples of an epoch here: three tenths of the study's, in the same proportion."""
 CONTRASTIVE_BATCH = 512
 REPEATS = 3
 STAGES = {
@@ -70,15 +72,19 @@ class Row:
 
 
 class Bench:
-    """The rows as they come, on one device, and in the file ``path`` if there is one to be written."""
+    """The rows as they come, on one device, and in the file ``path`` if there is one to be written.
 
-    def __init__(self, device: torch.device, path: Path | None = None):
-        self.device, self.path = device, path
+    On a ``side`` of two, both have the same rows, and ours prints them.
+    """
+
+    def __init__(self, device: torch.device, path: Path | None = None, side: Side | None = None):
+        self.device, self.path, self.side = device, path, side
         self.rows: list[Row] = []
 
     def add(self, what: str, value: str, aim: str = "", **figures: float) -> None:
         """Print a row and keep it."""
-        print(f"| {what} | {value} | {aim} |", flush=True)
+        if self.side is None or self.side.name == "ours":
+            print(f"| {what} | {value} | {aim} |", flush=True)
         self.keep([Row(what, value, aim, figures)])
 
     def keep(self, rows: list[Row]) -> None:
@@ -104,7 +110,8 @@ class Bench:
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
         for repeat in range(repeats + 1):
             for name, run in (("ours", ours), ("theirs", other)):
-                seconds = self.seconds(run)
+                measure = functools.partial(self.seconds, run)
+                seconds = measure() if self.side is None else self.side.turn(name, measure)
                 if repeat:
                     times[name].append(seconds)
         ratios = [b / share / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
@@ -143,9 +150,11 @@ def main() -> None:
     data = packed.load(PACKED)
     peak = measure_peak(bench)
     measure_whole_runs(bench, data, settings)
-    measure_contrastive(bench)
-    measure_frozen(bench, data)
-    measure_classifiers(bench, peak)
+    for measure in (measure_contrastive, measure_frozen):
+        apart(bench, measure)
+    for downsampling, aim in (("maxpool", ">= 1.8x"), ("strided", ">= 1.6x")):
+        for name in theirs.FUSIONS:
+            apart(bench, measure_classifier, name, downsampling, aim, peak)
     add_whole_study(bench, machine, settings)
     measure_simulator(bench)
     measure_dvc(bench)
@@ -193,22 +202,28 @@ def samples(split: Split, data: packed.Packed, device: torch.device) -> theirs.S
     )
 
 
-def measure_classifiers(bench: Bench, peak: float) -> None:
-    """An epoch of training and validation of each fusion variant, each in a process of its own as in the study.
+def apart(bench: Bench, measure: Callable[..., None], *arguments: object) -> None:
+    """The rows of ``measure(bench, *arguments)``, from processes of its own, as the study has one for each training.
 
-    In one that has trained other networks, the reference loop finds memory that need not be asked of the system anew.
+    On a CPU two that take turns; one on a GPU, where memory is asked for once and kept.
     """
-    afresh = multiprocessing.get_context("spawn")
-    for downsampling, aim in (("maxpool", ">= 1.8x"), ("strided", ">= 1.6x")):
-        for name in theirs.FUSIONS:
-            with ProcessPoolExecutor(max_workers=1, mp_context=afresh) as process:
-                measured = process.submit(measure_classifier, str(bench.device), name, downsampling, aim, peak)
-                bench.keep(measured.result())
+    kind = bench.device.type
+    if kind == "cpu":
+        bench.keep(in_turns(rows_of, measure, kind, *arguments))
+        return
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        bench.keep(process.submit(rows_of, None, measure, kind, *arguments).result())
 
 
-def measure_classifier(device: str, name: str, downsampling: str, aim: str, peak: float) -> list[Row]:
-    """The rows of one fusion variant."""
-    bench = Bench(prepare_device(device.partition(":")[0]))
+def rows_of(side: Side | None, measure: Callable[..., None], device: str, *arguments: object) -> list[Row]:
+    """What ``measure`` adds, here."""
+    bench = Bench(prepare_device(device), side=side)
+    measure(bench, *arguments)
+    return bench.rows
+
+
+def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, peak: float) -> None:
+    """An epoch of training and validation of one fusion variant."""
     data = packed.load(PACKED)
     train, valid = (part(load_split(data, split, bench.device), count) for split, count in SAMPLES.items())
     loaders = theirs.loaders(samples(train, data, bench.device), samples(valid, data, bench.device))
@@ -232,7 +247,6 @@ def measure_classifier(device: str, name: str, downsampling: str, aim: str, peak
         share=rate / peak,
         operations=done / plain,
     )
-    return bench.rows
 
 
 def flops_of(model: nn.Module, split: Split) -> float:
@@ -244,14 +258,15 @@ def flops_of(model: nn.Module, split: Split) -> float:
     return counter.get_total_flops() / theirs.BATCH
 
 
-def measure_frozen(bench: Bench, data: packed.Packed) -> None:
+def measure_frozen(bench: Bench) -> None:
     """Projector (40 epochs) and RGB-to-LiDAR classifier (50) between frozen models, on the whole data.
 
     Of the reference loop a tenth of the epochs, on some of the samples: it embeds each of them in every epoch, so that
     all its batches cost the same.
     """
+    data = packed.load(PACKED)
     train, valid = (load_split(data, name, bench.device) for name in ("train", "val"))
-    some = part(train, SAMPLES["train"] // 2)
+    some = part(train, 320)
     arguments = params.load()["embedder"]
     torch.manual_seed(51)
     image = embedder.build("rgb", **arguments).to(bench.device, memory_format=torch.channels_last)

@@ -1,0 +1,42 @@
+"""Benchmarks whose two sides take turns in processes of their own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    import turns
+
+    return turns
+
+
+def processes(side, rounds):
+    """Of each turn, the process that takes it."""
+    names = ["ours", "theirs"] * rounds
+    return os.environ["THP_MEM_ALLOC_ENABLE"], os.getpid(), [side.turn(name, os.getpid) for name in names]
+
+
+def fail(side, name):
+    if side.name == name:
+        raise ValueError(name)
+    return side.turn(name, os.getpid)
+
+
+def test_each_turn_is_taken_by_its_side_alone_and_told_to_the_other(turns, monkeypatch):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "as before")
+    huge, ours, taken = turns.in_turns(processes, 3)
+    assert huge == "1"
+    assert taken[::2] == [ours] * 3
+    (theirs,) = set(taken[1::2])
+    assert theirs not in (ours, os.getpid())
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "as before"
+
+
+@pytest.mark.parametrize("name", ["ours", "theirs"])
+def test_a_side_that_fails_ends_both(turns, name):
+    with pytest.raises(ValueError, match=f"^{name}$"):
+        turns.in_turns(fail, name)
