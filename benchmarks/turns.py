@@ -53,7 +53,12 @@ def in_turns(run: Callable[..., T], *arguments: object) -> T:
             os.environ[HUGE_PAGES] = before
         for end in ends:  # so that each hears of the other's end
             end.close()
-        failures = [error for future in futures if (error := future.exception()) is not None]
+        try:
+            failures = [error for future in futures if (error := future.exception()) is not None]
+        except BaseException:  # told to end: not after some more minutes
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
         for error in sorted(failures, key=lambda error: isinstance(error, EOFError)):  # the one that failed first
             raise error
         return futures[0].result()

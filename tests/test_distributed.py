@@ -2,12 +2,18 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
-from clone import ENVIRONMENT, ROOT, run, set_params
+from clone import ENVIRONMENT, ROOT, run
+from synthetic import make_packed
 
+from cilp import params
+from cilp.contrastive.pairs import load_pairs
+from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.errors import UserError
+from cilp.models.embedder import EmbedderParams
 from cilp.training.distributed import World
 
 SCRIPT = """
@@ -122,10 +128,16 @@ def test_a_stage_runs_under_torchrun_and_writes_once(project, sandbox):
         assert values[0] == pytest.approx(values[1], abs=1e-4)
 
 
-def test_pretraining_needs_equal_shares(project, sandbox):
-    set_params(sandbox, {"cilp": {"batch_size": 7}})
-    output = torchrun(sandbox, "stages/pretrain_cilp.py", code=1)
-    assert "cilp.batch_size is 7, which 2 processes cannot share equally; change either." in output
+def test_pretraining_needs_equal_shares(monkeypatch):
+    monkeypatch.setattr("cilp.contrastive.pretraining.world", lambda: World(0, 2))
+    packed = make_packed()
+    pairs = load_pairs([(packed, packed.rows("train"))], torch.device("cpu"))
+    settings = params.load(ROOT / "params.yaml")
+    cilp = replace(params.section(settings, "cilp", CilpParams), batch_size=7)
+    with pytest.raises(
+        UserError, match=r"^cilp\.batch_size is 7, which 2 processes cannot share equally; change either"
+    ):
+        pretrain(pairs, pairs, cilp, params.section(settings, "embedder", EmbedderParams), 1, "test")
 
 
 def test_shares_make_up_the_batch_and_weights_its_mean():

@@ -1,9 +1,24 @@
 """Benchmarks whose two sides take turns in processes of their own."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+
+TOLD_TO_END = """
+import signal, sys
+sys.path[:0] = sys.argv[1:]
+import turns
+from test_turns import wait
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(3))
+    signal.alarm(2)
+    turns.in_turns(wait)
+"""
 
 
 @pytest.fixture
@@ -40,3 +55,13 @@ def test_each_turn_is_taken_by_its_side_alone_and_told_to_the_other(turns, monke
 def test_a_side_that_fails_ends_both(turns, name):
     with pytest.raises(ValueError, match=f"^{name}$"):
         turns.in_turns(fail, name)
+
+
+def wait(side):
+    time.sleep(60)
+
+
+def test_who_is_told_to_end_does_so_at_once(tmp_path):
+    (tmp_path / "told.py").write_text(TOLD_TO_END)
+    paths = (str(Path(__file__).parents[1] / "benchmarks"), str(Path(__file__).parent))
+    assert subprocess.run([sys.executable, tmp_path / "told.py", *paths], timeout=30, check=False).returncode == 3
