@@ -1,5 +1,6 @@
 """A stage that starts at once is the stage that starts by itself."""
 
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -133,6 +134,18 @@ def test_without_its_server_a_stage_runs_as_ever(folder, tmp_path):
         (first.parent / "socket").unlink()
         assert "False" in run(folder, "stages/one.py", path=path).stdout
     assert "False" in run(folder, "stages/one.py", path=path).stdout
+
+
+def test_dvc_is_the_quick_one_whatever_starts_it(folder, tmp_path):
+    """In a folder of its own, too, as an experiment has one."""
+    with serving({**ENVIRONMENT, "PYTHONPATH": str(nothing_to_import(tmp_path))}) as first:
+        environment = {**ENVIRONMENT, "PATH": f"{first}{os.pathsep}{ENVIRONMENT['PATH']}", "PYTHONPATH": "nowhere"}
+        command = ["sh", "-c", "dvc --version"]
+        done = subprocess.run(
+            command, cwd=folder, env=environment | {"PYTHONPROFILEIMPORTTIME": "1"}, text=True, capture_output=True
+        )
+    assert done.stdout.strip() == importlib.metadata.version("dvc")
+    assert "cilp.console.quick_dvc" in done.stderr
 
 
 def test_a_command_has_its_own_exit_code(tmp_path):

@@ -35,7 +35,7 @@ def main() -> None:
     check_overrides(parser.parse_known_args()[0].set_param)
     mend()
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "dvc", "exp", "run", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", "cilp.console.quick_dvc", "exp", "run", *sys.argv[1:]])
 
 
 def check_overrides(overrides: Sequence[str], path: Path = params.PARAMS_FILE) -> int:

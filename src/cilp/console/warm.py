@@ -6,7 +6,8 @@ Importing is five to ten seconds of each of the dozens of stages that DVC runs o
 they take on a GPU. While the command runs, ``python`` in its ``PATH`` is one that hands ``python stages/...`` over to
 that process, and is the usual one for all else; the command itself does not wait for the imports. A stage has the
 terminal, folder, environment and exit code that it has by itself, and the same results (``tests/test_warm.py``,
-``tests/test_verify.py``); without its server it runs as usual.
+``tests/test_verify.py``); without its server it runs as usual. ``dvc`` there is that of ``cilp.console.quick_dvc``, for
+what DVC starts in turn as well, such as an experiment in a folder of its own.
 """
 
 import argparse
@@ -62,6 +63,12 @@ if code < 0:
     os.kill(os.getpid(), -code)
 sys.exit(code)
 """
+DVC = """#!{python} -P
+import sys
+sys.path.insert(0, {package!r})
+from cilp.console.quick_dvc import main
+sys.exit(main())
+"""
 
 
 @contextlib.contextmanager
@@ -74,7 +81,9 @@ def serving(
         address, client = f"{folder}/socket", Path(folder, "bin/python")
         client.parent.mkdir()
         client.write_text(CLIENT.format(python=sys.executable, address=address, scripts=scripts))
-        client.chmod(0o755)
+        (client.parent / "dvc").write_text(DVC.format(python=sys.executable, package=str(Path(__file__).parents[2])))
+        for program in client.parent.iterdir():
+            program.chmod(0o755)
         command = [sys.executable, "-P", __file__, "--serve", address, *modules]  # its folder is none to import from
         with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
             try:

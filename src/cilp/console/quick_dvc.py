@@ -1,0 +1,127 @@
+"""DVC with less to do between the stages: the same commands, messages, exit codes and files, byte for byte.
+
+    PYTHONPATH=src python -m cilp.console.quick_dvc repro
+
+After each stage DVC reads ``dvc.lock``, thousands of lines, and writes all of it anew, by a parser and an emitter in
+Python that would keep comments: seconds, for one stage's record. For each stage it parses ``params.yaml`` as well. Here
+a text is parsed once, and of the lock file the records that changed are written, into a file that takes the old one's
+place when it is whole. ``tests/test_quick_dvc.py`` compares the bytes; ``dvc repro`` by itself does the same, slowly.
+"""
+
+import contextlib
+import gc
+import pickle
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cilp.atomic import write_text
+
+LOCK = "dvc.lock"
+TEXTS = 4
+"""That are remembered: params, the pipeline, its lock file before and after a change."""
+
+
+def main() -> int:
+    quicken()
+    from dvc.cli import main as dvc
+
+    return dvc(sys.argv[1:])
+
+
+def quicken() -> None:
+    """Replace what DVC reads and writes YAML with, in this process, and seldom look for garbage: there is little."""
+    gc.set_threshold(100_000, 50, 50)
+    from dvc import dvcfile
+    from dvc.utils import strictyaml
+    from dvc.utils.serialize import _yaml
+
+    parse = Remembering(_yaml.parse_yaml)
+    _yaml.parse_yaml = strictyaml.parse_yaml = parse
+    dvcfile.modify_yaml = modifying(parse, dvcfile.modify_yaml, _yaml.dumps_yaml)
+
+
+class Remembering:
+    """A parser that knows what the last few texts mean; each caller gets a copy of its own."""
+
+    def __init__(self, parse: Callable[..., Any]):
+        self.parse = parse
+        self.known: OrderedDict[str, bytes] = OrderedDict()
+
+    def __call__(self, text: str, path: Any, typ: str = "safe") -> Any:
+        if typ != "safe":  # with comments
+            return self.parse(text, path, typ)
+        if text not in self.known:
+            self.remember(text, self.parse(text, path))
+        self.known.move_to_end(text)
+        return pickle.loads(self.known[text])
+
+    def remember(self, text: str, meaning: Any) -> None:
+        """What ``text`` means, as plain values."""
+        self.known[text] = pickle.dumps(meaning)
+        while len(self.known) > TEXTS:
+            self.known.popitem(last=False)
+
+
+def modifying(parse: Remembering, modify_yaml: Callable[..., Any], dumps: Callable[[Any], str]) -> Callable[..., Any]:
+    """``modify_yaml``, which hands out what a file holds and writes it when the block ends, quicker for a lock file."""
+
+    @contextlib.contextmanager
+    def modify(path: Any, fs: Any = None) -> Iterator[dict[str, Any]]:
+        from dvc.fs import LocalFileSystem
+
+        lock = Path(path)
+        if lock.name != LOCK or not lock.is_file() or not (fs is None or isinstance(fs, LocalFileSystem)):
+            with modify_yaml(path, fs=fs) as data:
+                yield data
+            return
+        text = lock.read_text("utf-8")
+        before, data = parse(text, path), parse(text, path)
+        yield data
+        changed = changed_stages(before, data)
+        if changed is None:
+            write_text(lock.resolve(), dumps(data))
+        elif changed:
+            fresh = dumps({"stages": changed})
+            written = spliced(text, fresh)
+            if written is not None:
+                stages = (before["stages"] or {}) | parse.parse(fresh, path)["stages"]
+                parse.remember(written, {**before, "stages": stages})
+            write_text(lock.resolve(), written or dumps(data))
+
+    return modify
+
+
+def changed_stages(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any] | None:
+    """Records of stages that are new or others than they were, in order; None if anything else has changed."""
+    old, new = (lock.get("stages") or {} for lock in (before, after))
+    rest = [{key: value for key, value in lock.items() if key != "stages"} for lock in (before, after)]
+    if rest[0] != rest[1] or list(new)[: len(old)] != list(old):
+        return None
+    return {name: stage for name, stage in new.items() if name not in old or repr(stage) != repr(old[name])}
+
+
+def spliced(text: str, fresh: str) -> str | None:
+    """A lock file with the records of another in the place of its own, or behind them; None if it is no plain one."""
+    parts = [records(each) for each in (text, fresh)]
+    if None in parts:
+        return None
+    (head, old), (_, new) = parts
+    return head + "".join({**old, **new}.values())
+
+
+def records(text: str) -> tuple[str, dict[str, str]] | None:
+    """What comes before the first stage's record, and each by its first line; None if there is more than that."""
+    found = re.match(r"(?P<head>(?:[^ \n].*\n)*?stages:\n)(?P<body>(?:  .*\n)*)\Z", text)
+    if not found:
+        return None
+    blocks = re.split(r"^(?=  \S)", found["body"], flags=re.MULTILINE)[1:]
+    by_name = {block.partition("\n")[0]: block for block in blocks}
+    return (found["head"], by_name) if len(by_name) == len(blocks) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
