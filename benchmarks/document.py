@@ -7,8 +7,10 @@ import csv
 import json
 import re
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
+from cilp import lock
 from cilp.atomic import write_text
 from cilp.report.readme import insert_tables
 from cilp.report.verdict import judge
@@ -22,9 +24,10 @@ RUNS = {
 """Whose seconds stand beside those of the whole study, with what they aim at on an H200."""
 
 
-def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str, str]:
+def tables(results: Path = RESULTS, metrics: Path = Path("metrics"), record: Path = Path("dvc.lock")) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     made = {"bench": [], "profile": [], "scale": [], "study": []}
+    present = list(lock.parse(record.read_text(encoding="utf-8")))
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = path.stem.partition("-")[0]
@@ -33,7 +36,7 @@ def tables(results: Path = RESULTS, metrics: Path = Path("metrics")) -> dict[str
         else:
             kind = kind if kind in made else "bench"
             plain = {"bench": bench, "profile": profile, "scale": scale}
-            table = study(content, metrics) if kind == "study" else plain[kind](content)
+            table = study(content, metrics, present) if kind == "study" else plain[kind](content)
             made[kind].append(f"{content['device']}, torch {content['torch']}:\n\n{table}")
     return {name: "# title\n\n" + "\n".join(parts) for name, parts in made.items()}
 
@@ -97,13 +100,18 @@ def accuracy(content: dict, metrics: Path) -> str:
     return head + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
 
 
-def study(content: dict, metrics: Path) -> str:
-    """How long the whole study took, and whether what came of it is what is committed."""
+def study(content: dict, metrics: Path, present: Sequence[str] = ()) -> str:
+    """How long the whole study took, and whether what came of it is what is committed.
+
+    Of the stages that are ``present``, those that came to be since then are named.
+    """
     on_gpu = "threads" not in content["device"]
     missing, without = content["missing"], content["missing_of_the_reference_study"]
     count = len(content["stages"]) - 1  # one of them is what came before the first
     stages = f"{count} of {count + len(missing)} stages; then it was stopped" if missing else f"all {count} stages"
     stages += f", in {content['parts']} parts" if content.get("parts", 1) > 1 else ""
+    later = [name for name in present if name not in {*content["stages"], *missing}]
+    stages += f" (since then there is {', '.join(later)}, too)" if later else ""
     common = f" (without {', '.join(without)})" if without else ""
     rows = [
         (

@@ -16,7 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import STAGES, device_name
+from bench_pipeline import STAGES
+from bench_table import device_name
 
 from cilp.atomic import write_json
 from cilp.console import cli

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench import device_name
+from bench_table import device_name
 from torch import Tensor, nn
 
 from cilp import packed, params

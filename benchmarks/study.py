@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import device_name
+from bench_table import device_name
 from document import by_seed
 from reference_loop import FUSIONS
 
@@ -48,7 +48,7 @@ REFERENCE_STAGES = (
     BEFORE,
     *("check_params", "acquire", "subset", "pack", "draw_scenes", "pack_unlabelled"),
     *(f"train_fusion@{variant}" for variant in VARIANTS),
-    *("train_lidar", "pretrain_cilp", "plot_similarity", "train_projector", "train_rgb2lidar"),
+    *("train_lidar", "pretrain_cilp", "embed", "plot_similarity", "train_projector", "train_rgb2lidar"),
     *("compare_fusion", "ablate_strided", "compare_cilp"),
 )
 """Of this study's stages, those that do what the reference study did, data and tables included."""
@@ -122,7 +122,7 @@ def stages(folder: Path, targets: list[str]) -> Iterator[tuple[str | None, bool]
     And whether a stage runs, or there is already what it would give.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH")]))}
-    dvc = [sys.executable, "-m", "dvc", "repro", "--keep-going", *targets]
+    dvc = ["dvc", "repro", "--keep-going", *targets]
     command = [sys.executable, "-m", "cilp.console.warm", *dvc]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -145,7 +145,9 @@ def record(done: dict[str, float], every: list[str]) -> dict[str, Any]:
         "missing": [name for name in every if name not in done],
         "seconds": math.fsum(done.values()),
         "seconds_of_the_reference_study": math.fsum(done.get(name, 0.0) for name in REFERENCE_STAGES),
-        "missing_of_the_reference_study": [name for name in REFERENCE_STAGES if name not in done],
+        "missing_of_the_reference_study": [
+            name for name in REFERENCE_STAGES if name in {BEFORE, *every} and name not in done
+        ],
     }
 
 

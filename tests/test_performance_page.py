@@ -25,7 +25,7 @@ def document(monkeypatch):
 
 def test_its_tables_are_those_of_the_results(document):
     page = (ROOT / document.PAGE).read_text(encoding="utf-8")
-    tables = document.tables(ROOT / document.RESULTS, ROOT / "metrics")
+    tables = document.tables(ROOT / document.RESULTS, ROOT / "metrics", ROOT / "dvc.lock")
     assert set(tables) == {"bench", "profile", "scale", "accuracy", "study"}
     assert insert_tables(page, tables) == page
 
@@ -47,11 +47,11 @@ def study(monkeypatch):
     return study
 
 
-def test_the_study_that_was_timed_has_the_stages_that_there_are(study):
+def test_the_study_that_was_timed_has_no_other_stages_than_there_are(study):
     locked = set(lock.parse((ROOT / "dvc.lock").read_text(encoding="utf-8")))
     for path in (ROOT / "benchmarks/results").glob("study-*.json"):
         timed = json.loads(path.read_text(encoding="utf-8"))
-        assert {*timed["stages"], *timed["missing"]} == locked | {study.BEFORE}
+        assert {*timed["stages"], *timed["missing"]} <= locked | {study.BEFORE}
         assert timed == timed | study.record(timed["stages"], [*timed["stages"], *timed["missing"]])
     assert set(study.REFERENCE_STAGES) <= locked | {study.BEFORE}
 
@@ -80,8 +80,8 @@ def test_a_study_is_held_to_what_its_device_aims_at(document, tmp_path, device):
         "train_seconds": {"costs/cilp.json": {"51": 9.0, "52": 8.0}},
         "results": {"metrics/lidar.csv": {"figure": "test_accuracy", "there": {"51": 0.9, "52": 0.95}}},
     }  # fmt: skip
-    table = document.study(content, tmp_path / "metrics")
-    assert "1 of 2 stages; then it was stopped | 20.0 min |" in table
+    table = document.study(content, tmp_path / "metrics", ["train", "report", "embed"])
+    assert "1 of 2 stages; then it was stopped (since then there is embed, too) | 20.0 min |" in table
     assert table.count("**missed**") == (3 if "NVIDIA" in device else 0)
     assert "committed ones" in table and "difference" not in table
     content["results"]["metrics/lidar.csv"]["there"]["51"] = 0.91

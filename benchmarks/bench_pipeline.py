@@ -1,0 +1,107 @@
+"""Rows of the benchmark that are about the pipeline: the study's training time, the simulator, DVC, and start-up."""
+
+import functools
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import reference_loop as theirs
+from bench_table import REPEATS, Bench
+
+from cilp import params
+from cilp.models.blocks import DOWNSAMPLINGS
+
+STAGES = {
+    "train_fusion": ["--fusion", "concat", "--downsampling", "maxpool"],
+    "train_lidar": [],
+    "pretrain_cilp": [],
+    "train_projector": [],
+    "train_rgb2lidar": [],
+}
+
+
+def add_whole_study(bench: Bench, machine: dict[str, str], settings: dict) -> None:
+    """What training took in the study whose results lie here: one seed of each run, the mean over the seeds.
+
+    The aim is for what the reference study trained: its fusions, the LiDAR classifier, and CILP with all behind it.
+    """
+    costs = {path: json.loads(path.read_text()) for path in Path("costs").glob("**/*.json")}
+    variants = {f"{name}-{downsampling}" for name in theirs.FUSIONS for downsampling in DOWNSAMPLINGS}
+    common = {path for path in costs if path.parent.name != "fusion" or path.stem in variants}
+    for what, paths, aim in (
+        ("training, one seed of all that the reference study trained", common, "<= 35 min on 2 cores"),
+        ("training, one seed of that, the baselines and modality dropout", set(costs), ""),
+    ):
+        if not costs or any(costs[path]["device"] != machine["device"] for path in paths):
+            bench.add(what, "not measured: `dvc repro` on this machine first", aim)
+            continue
+        seconds = sum(costs[path]["train_seconds"] for path in paths)
+        bench.add(what, f"{seconds / 60:.0f} min", aim, seconds=seconds)
+
+
+def measure_simulator(bench: Bench) -> None:
+    """3,000 scenes, 6,000 pairs, rendered and written to disk."""
+    from cilp.raw.simulate import simulate
+    from cilp.simulation.scenes import SimulateParams
+
+    simulation = params.section(params.load(), "data.simulate", SimulateParams)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = bench.seconds(lambda: simulate(Path(folder), 3000, simulation))
+    bench.add("simulator, 6,000 pairs written", f"{seconds:.1f} s", "<= 60 s", seconds=seconds)
+
+
+def measure_dvc(bench: Bench) -> None:
+    """``dvc repro`` where everything is up to date, by itself and as ``make repro`` runs it."""
+    what = "`dvc repro` that has nothing to do"
+    commands = {what: "dvc", "  as `make repro` runs it": "cilp.console.quick_dvc"}
+    dry = subprocess.run([sys.executable, "-m", "dvc", "repro", "--dry"], capture_output=True, text=True, check=False)
+    if dry.returncode or "Running stage" in dry.stdout:
+        reason = "`dvc repro --dry` fails" if dry.returncode else "there is something to do"
+        bench.add(what, f"not measured: {reason}", "<= 3 s")
+        return
+    for title, module in commands.items():
+        repro = functools.partial(
+            subprocess.run, [sys.executable, "-m", module, "repro"], capture_output=True, check=True
+        )
+        runs = [bench.seconds(repro) for _ in range(REPEATS)]
+        bench.add(title, f"{statistics.median(runs):.1f} s", "<= 3 s", seconds=statistics.median(runs))
+
+
+START = """
+import os, sys, time
+start = time.perf_counter()
+import runpy
+import torch
+
+def stop(*_):
+    print("SECONDS", time.perf_counter() - start, flush=True)
+    os._exit(0)
+
+from torch.optim.optimizer import register_optimizer_step_post_hook
+register_optimizer_step_post_hook(stop)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def measure_start(bench: Bench) -> None:
+    """From the first import of a training stage to the end of its first step, in a process of its own, W&B aside."""
+    environment = {**os.environ, "WANDB_MODE": "disabled"}
+    for stage, options in STAGES.items():
+        command = [sys.executable, "-c", START, f"stages/{stage}.py", *options]
+        runs = []
+        for _ in range(REPEATS):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            found = re.search(r"^SECONDS (\S+)$", done.stdout, flags=re.MULTILINE)
+            if found:
+                runs.append(float(found[1]))
+        what, aim = f"first import to first step, {stage}", "<= 5 s"
+        if runs:
+            bench.add(what, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
+        else:
+            bench.add(what, f"not measured: `dvc repro {stage}` first", aim)
