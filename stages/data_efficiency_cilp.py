@@ -8,18 +8,17 @@ image classifier of the same size. On all scenes, the LiDAR classifier from scra
 """
 
 import argparse
-import functools
 from pathlib import Path
 
 from cilp import packed, params
 from cilp.classifiers.fewer_scenes import few, head_on, image_classifier, load_rows, long_enough, protocol_of
 from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
 from cilp.console import cli
-from cilp.contrastive.frozen import Embedded, embed_split, load_frozen
+from cilp.contrastive.frozen import embed_split, load_frozen
 from cilp.contrastive.projection import ProjectorParams
+from cilp.embeddings import load_embeddings
 from cilp.evaluation.data_efficiency import Reached, write_reached
-from cilp.models.cilp import Cilp
-from cilp.models.embedder import EmbedderParams, build
+from cilp.models.embedder import MODALITIES, EmbedderParams, build
 from cilp.models.lidar import LidarClassifier
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
@@ -46,14 +45,7 @@ def main() -> None:
     whole = {split: load_split(data, split, device) for split in packed.SPLITS}
     test_lidar, test_image = LidarSplit.of(whole["test"]), ImageSplit.of(whole["test"])
 
-    @functools.cache
-    def embedded(seed: int) -> tuple[dict[str, Embedded], dict[str, Embedded]]:
-        """Images and LiDAR views of every split, once, however many numbers of scenes are drawn from it."""
-        cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
-        return tuple(
-            {split: embed_split(embedder, pairs) for split, pairs in whole.items()}
-            for embedder in (cilp.rgb, cilp.lidar)
-        )
+    embedded = {seed: load_embeddings(Path(f"data/embeddings/cilp/seed-{seed}.pt"), device) for seed in seeds}
 
     reached, folders = [], []
     for count in asked.scenes:
@@ -77,7 +69,9 @@ def main() -> None:
                 lambda: image_classifier(build("rgb", **embedder.arguments())), ImageSplit.of(train),
                 ImageSplit.of(valid), long, seed, f"image, {label}", unfinished=image_runs.of(seed), section="lidar",
             ).model  # fmt: skip
-            images, views = ([seen[split].select(rows[split]) for split in rows] for seen in embedded(seed))
+            images, views = (
+                [embedded[seed][modality][split].select(rows[split]) for split in rows] for modality in MODALITIES
+            )
             on_cilp = long_enough(head, len(train), asked.least_steps)
             head_alone = head_on(*views, on_cilp, seed, f"head, LiDAR, {label}").model
             through = TransferProtocol(
@@ -87,7 +81,7 @@ def main() -> None:
             frozen = lidar.requires_grad_(False).eval()
             wanted = [embed_split(frozen.embedder, split).embedding for split in (train, valid)]
             bridge = train_bridge(images, wanted, frozen, through, seed, label).model
-            test_images, test_views = (seen["test"] for seen in embedded(seed))
+            test_images, test_views = (embedded[seed][modality]["test"] for modality in MODALITIES)
             for model, with_cilp, trained, split in (
                 ("lidar", False, lidar, test_lidar),
                 ("rgb2lidar", False, image, test_image),

@@ -6,16 +6,15 @@ Writes ``metrics/data_efficiency/fusion.csv``, accuracies on the test set.
 """
 
 import argparse
-import functools
 from pathlib import Path
 
 from cilp import packed, params
 from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of, side_by_side
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
-from cilp.contrastive.frozen import Embedded, load_frozen
+from cilp.embeddings import load_embeddings
 from cilp.evaluation.data_efficiency import Reached, write_reached
-from cilp.models.cilp import Cilp
+from cilp.models.embedder import MODALITIES
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
@@ -35,14 +34,8 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     print(f"{asked.fusion} on fewer scenes: {len(seeds)} seeds on {describe(device)['device']}")
     data = packed.load(PACKED)
-    whole = {split: load_split(data, split, device) for split in packed.SPLITS}
-    test = whole["test"]
-
-    @functools.cache
-    def embedded(seed: int) -> dict[str, Embedded]:
-        """Every split, once, however many numbers of scenes are drawn from it."""
-        cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
-        return {split: side_by_side([cilp.rgb, cilp.lidar], pairs) for split, pairs in whole.items()}
+    test = load_split(data, "test", device)
+    embedded = {seed: load_embeddings(Path(f"data/embeddings/cilp/seed-{seed}.pt"), device) for seed in seeds}
 
     reached, folders = [], []
     for count in asked.scenes:
@@ -56,7 +49,9 @@ def main() -> None:
             long = long_enough(protocol, len(train), asked.least_steps)
             done = train_fusion(arguments, train, valid, long, seed, label, unfinished=runs.of(seed))
             accuracy = score(logits_of(done.model, test), test.label)[1]
-            seen = embedded(seed)
+            seen = {
+                split: side_by_side(*(embedded[seed][name][split] for name in MODALITIES)) for split in packed.SPLITS
+            }
             long = long_enough(head, len(train), asked.least_steps)
             on_cilp = head_on(*(seen[split].select(rows[split]) for split in rows), long, seed, f"head of {label}")
             pretrained = score(logits_of(on_cilp.model, seen["test"]), test.label)[1]

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python stages/train_projector.py
 
-Both embedders are frozen: each runs once over the data, and the projector trains on what they gave.
+Both embedders are frozen: the projector trains on what `embed` had them make of the data.
 """
 
 import argparse
@@ -13,15 +13,14 @@ from torch import Tensor
 
 from cilp import packed, params, tracking
 from cilp.console import cli
-from cilp.contrastive.frozen import embed_split, load_frozen
 from cilp.contrastive.projection import ProjectorParams, score_projector, train_projector
+from cilp.embeddings import Embeddings, load_embeddings
 from cilp.models.blocks import count_parameters
-from cilp.models.cilp import Cilp
-from cilp.models.lidar import LidarClassifier
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
-from cilp.training.inputs import Split, load_split
 from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+
+EMBEDDINGS = Path("data/embeddings")
 
 
 def main() -> None:
@@ -32,18 +31,15 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     machine = describe(device)
     print(f"projector: {len(seeds)} seeds on {machine['device']}")
-    data = packed.load(Path("data/packed.pt"))
-    splits = [load_split(data, split, device) for split in packed.SPLITS]
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
-        cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
-        lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
-        train, valid = (embed(cilp, lidar, split) for split in splits[:2])
+        cilp, lidar = (load_embeddings(EMBEDDINGS / name / f"seed-{seed}.pt", device) for name in ("cilp", "lidar"))
+        train, valid, test = (pairs(cilp, lidar, split) for split in packed.SPLITS)
         config = {**asdict(protocol), "optimizer": "AdamW", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="projector", name=f"projector-{seed}", config=config) as run:
             done = train_projector(train, valid, protocol, seed, f"projector seed {seed}", run.log_epoch, "projector")
-            test_loss, test_cosine = score_projector(done.model, *embed(cilp, lidar, splits[2]))
+            test_loss, test_cosine = score_projector(done.model, *test)
             metrics[seed] = {
                 "valid_loss": done.best.valid_loss,
                 "valid_cosine": done.best.valid_cosine,
@@ -60,13 +56,13 @@ def main() -> None:
     write_metrics(Path("metrics/projector.json"), metrics, parameters=count_parameters(done.model))
     write_rows(Path("metrics/projector.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
     write_rows(Path("plots/projector.csv"), curves)
-    samples = dict(zip(packed.SPLITS, map(len, splits), strict=True))
+    samples = {split: len(seen) for split, seen in cilp["rgb"].items()}
     write_cost(Path("costs/projector.json"), costs, **machine, seeds=seeds, samples=samples)
 
 
-def embed(cilp: Cilp, lidar: LidarClassifier, split: Split) -> tuple[Tensor, Tensor]:
-    """What CILP makes of the images of a split and the LiDAR classifier of its ranges, (N, 200) each."""
-    return embed_split(cilp.rgb, split).embedding, embed_split(lidar.embedder, split).embedding
+def pairs(cilp: Embeddings, lidar: Embeddings, split: str) -> tuple[Tensor, Tensor]:
+    """What CILP made of the images of a split and the LiDAR classifier of its range images, (N, 200) each."""
+    return cilp["rgb"][split].embedding, lidar["lidar"][split].embedding
 
 
 if __name__ == "__main__":

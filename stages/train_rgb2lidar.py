@@ -3,7 +3,7 @@
     PYTHONPATH=src python stages/train_rgb2lidar.py
 
 CILP's image embedder and the LiDAR classifier's head are frozen; the projector between them goes on training, now on
-the labels. The embedder runs once over the data.
+the labels and on what `embed` had the embedder make of the data.
 """
 
 import argparse
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from cilp import packed, params, tracking
 from cilp.console import cli
-from cilp.contrastive.frozen import embed_split, load_frozen
+from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.projection import projected_head
+from cilp.embeddings import load_embeddings
 from cilp.models.cilp import Cilp
 from cilp.models.lidar import LidarClassifier
 from cilp.models.projector import Projector
@@ -35,21 +36,21 @@ def main() -> None:
     machine = describe(device)
     print(f"RGB-to-LiDAR classifier: {len(seeds)} seeds on {machine['device']}")
     data = packed.load(Path("data/packed.pt"))
-    splits = [load_split(data, split, device) for split in packed.SPLITS]
+    shown = load_split(data, "test", device)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
         cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
         lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
         projector = load_frozen(Path(f"models/projector/seed-{seed}.pt"), Projector, device)
-        train, valid = (embed_split(cilp.rgb, split) for split in splits[:2])
+        images = load_embeddings(Path(f"data/embeddings/cilp/seed-{seed}.pt"), device)["rgb"]
+        train, valid, test = (images[split] for split in packed.SPLITS)
         config = {**asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
         with tracking.start_run(settings, group="rgb2lidar", name=f"rgb2lidar-{seed}", config=config) as run:
             done = train_classifier(
                 lambda given=(projector, lidar.head): projected_head(*given), train, valid, protocol, seed,
                 f"RGB-to-LiDAR seed {seed}", run.log_epoch, section="rgb2lidar",
             )  # fmt: skip
-            test = embed_split(cilp.rgb, splits[2])
             _, projector_alone = score(logits_of(projected_head(projector, lidar.head).eval(), test), test.label)
             test_logits = logits_of(done.model, test)
             test_loss, test_accuracy = score(test_logits, test.label)
@@ -67,13 +68,13 @@ def main() -> None:
                 Path(f"models/rgb2lidar/seed-{seed}.pt"), whole, "rgb2lidar", cilp.rgb.params.arguments(),
                 asdict(protocol), seed,
             )  # fmt: skip
-            run.finish_classifier(done, metrics[seed], splits[2], test_logits)
+            run.finish_classifier(done, metrics[seed], shown, test_logits)
 
     parameters = sum(parameter.numel() for parameter in whole.parameters())
     write_metrics(Path("metrics/rgb2lidar.json"), metrics, parameters=parameters)
     write_rows(Path("metrics/rgb2lidar.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
     write_rows(Path("plots/rgb2lidar.csv"), curves)
-    samples = dict(zip(packed.SPLITS, map(len, splits), strict=True))
+    samples = {split: len(seen) for split, seen in images.items()}
     write_cost(Path("costs/rgb2lidar.json"), costs, **machine, seeds=seeds, samples=samples)
 
 

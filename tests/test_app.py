@@ -17,11 +17,11 @@ from PIL import Image
 
 from cilp import app, packed
 from cilp.app.dataset import TEST_SET, build, load_subset
-from cilp.app.embeddings import PLOTS, add_embeddings, embed_all
+from cilp.app.embeddings import PLOTS, add_embeddings
 from cilp.app.media import draw_range_image, replace_media, set_scene
 from cilp.app.predictions import MISTAKES, add_predictions, field_name
 from cilp.app.server import listen
-from cilp.contrastive.frozen import load_frozen
+from cilp.embeddings import embed_all, load_embeddings, save_embeddings
 from cilp.errors import UserError
 from cilp.evaluation.table import Prediction, read_predictions, write_predictions
 from cilp.models import cilp
@@ -32,7 +32,7 @@ from cilp.report.contact_sheet import as_the_camera_sees_it
 from cilp.sensors import MAX_RANGE, lidar_angles, point_cloud, ray_directions
 from cilp.subset.database import connect
 from cilp.subset.grouped import SLICES, export_grouped, write_pcd
-from cilp.training.checkpoint import save_checkpoint
+from cilp.training.inputs import load_split
 
 REPOSITORY = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def predictions():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project with subset, packed data, predictions and CILP, all made up."""
+    """A project with subset, packed data, predictions and embeddings, all made up."""
     root = tmp_path_factory.mktemp("project")
     raw = root / "raw"
     rng = np.random.default_rng(0)
@@ -76,8 +76,9 @@ def project(tmp_path_factory):
     packed.save(pack(read_export(root / app.SUBSET)), root / app.PACKED)
     write_predictions(root / app.PREDICTIONS, predictions())
     torch.manual_seed(1)
-    (root / app.MODELS).mkdir(parents=True)
-    save_checkpoint(root / app.MODELS / "seed-51.pt", cilp.build(**EMBEDDER), "cilp", EMBEDDER, {}, 51)
+    model, data = cilp.build(**EMBEDDER).eval(), packed.load(root / app.PACKED)
+    splits = {split: load_split(data, split, CPU) for split in packed.SPLITS}
+    save_embeddings(root / app.EMBEDDINGS / "seed-51.pt", embed_all([model.rgb, model.lidar], splits))
     (root / "params.yaml").write_text("seeds: [51, 52]\ndevice: cpu\n")
     return root
 
@@ -92,7 +93,7 @@ def untouched(project):
 def dataset(project, untouched, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        dataset = build(tmp_path_factory.mktemp("pictures"), 51, CPU)
+        dataset = build(tmp_path_factory.mktemp("pictures"), 51)
     yield dataset
     dataset.delete()
 
@@ -219,11 +220,13 @@ def test_saved_views_hold_the_mistakes_and_the_test_set_whichever_slice_is_shown
 
 def test_embeddings_lie_where_their_own_objects_are(dataset, project):
     export, data = read_export(project / app.SUBSET), packed.load(project / app.PACKED)
-    model = load_frozen(project / app.MODELS / "seed-51.pt", cilp.Cilp, CPU)
+    seen = load_embeddings(project / app.EMBEDDINGS / "seed-51.pt")
     keys = [(record.scene, record.label) for record in export.records]
     assert dataset.list_brain_runs() == sorted(PLOTS)
     ids = {id_: key for key, (id_,) in by_object(dataset.select_group_slices("rgb"), "id").items()}
-    for name, embeddings in zip(PLOTS, embed_all(data, model), strict=True):
+    for name, modality in PLOTS.items():
+        of_split = {split: iter(seen[modality][split].embedding) for split in packed.SPLITS}
+        embeddings = np.stack([next(of_split[packed.SPLITS[split]]).numpy() for split in data.split])
         results = dataset.load_brain_results(name)
         order = [keys.index(ids[id_]) for id_ in results.sample_ids]
         assert sorted(order) == list(range(len(keys)))
@@ -233,27 +236,17 @@ def test_embeddings_lie_where_their_own_objects_are(dataset, project):
         np.testing.assert_allclose(np.abs(results.points), np.abs(expected), atol=1e-4)
 
 
-def test_embeddings_come_a_part_at_a_time_in_order(project, monkeypatch):
-    data = packed.load(project / app.PACKED)
-    model = load_frozen(project / app.MODELS / "seed-51.pt", cilp.Cilp, CPU)
-    at_once = embed_all(data, model)
-    monkeypatch.setattr("cilp.app.embeddings.EMBEDDED_AT_A_TIME", 4)
-    for whole, parts in zip(at_once, embed_all(data, model), strict=True):
-        assert whole.shape == (len(data.scene), 200)
-        np.testing.assert_allclose(parts, whole, atol=1e-4)
-
-
 # --- what is missing
 
 
-def test_without_predictions_and_models_the_subset_opens_all_the_same(bare, project, tmp_path, monkeypatch, capsys):
+def test_without_predictions_and_embeddings_the_subset_opens_all_the_same(bare, project, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(app, "PREDICTIONS", tmp_path / "predictions.csv")
-    monkeypatch.setattr(app, "MODELS", tmp_path)
-    dataset = build(tmp_path, 51, CPU)
+    monkeypatch.setattr(app, "EMBEDDINGS", tmp_path)
+    dataset = build(tmp_path, 51)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("without predictions") and "dvc repro predict" in line]
     assert [line for line in lines if line.startswith("without embeddings")
-            and "dvc repro pretrain_cilp" in line and "dvc pull" in line]  # fmt: skip
+            and "dvc repro embed" in line and "dvc pull" in line]  # fmt: skip
     assert dataset.list_saved_views() == [TEST_SET] and not dataset.has_brain_runs
     assert dataset.group_media_types["lidar"] == "image"
 
@@ -282,10 +275,13 @@ def test_predictions_of_other_seeds_or_objects_are_refused(bare):
 
 
 def test_embeddings_of_other_objects_are_refused(bare):
-    data = packed.load(app.PACKED)
+    data, seen = packed.load(app.PACKED), load_embeddings(app.EMBEDDINGS / "seed-51.pt")
+    fewer = {modality: {**splits, "test": splits["train"].select(torch.arange(1))} for modality, splits in seen.items()}
+    with pytest.raises(UserError, match=r"other objects .*dvc repro embed"):
+        add_embeddings(bare, data, fewer)
     data.scene[0] = 99
     with pytest.raises(UserError, match=r"other objects .*dvc repro pack"):
-        add_embeddings(bare, data, cilp.build(**EMBEDDER))
+        add_embeddings(bare, data, seen)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -13,6 +13,7 @@ from cilp.classifiers.fewer_scenes import (
     long_enough,
     side_by_side,
 )
+from cilp.contrastive.frozen import embed_split
 from cilp.errors import UserError
 from cilp.evaluation.data_efficiency import Reached, curves, read_reached, write_reached
 from cilp.models.embedder import build
@@ -60,6 +61,10 @@ def test_a_short_training_is_made_as_long_as_asked(samples, least):
     assert long.epochs == PROTOCOL.epochs or (long.epochs - 1) * steps_of_a_pass(samples, long.batch_size) < least
 
 
+def seen_by(embedders, split):
+    return side_by_side(*(embed_split(embedder, split) for embedder in embedders))
+
+
 def frozen_embedders():
     torch.manual_seed(0)
     return [build(modality, **EMBEDDER).requires_grad_(False).eval() for modality in ("rgb", "lidar")]
@@ -68,7 +73,7 @@ def frozen_embedders():
 def test_a_head_on_both_embeddings_learns_and_leaves_the_embedders_as_they_are():
     embedders = frozen_embedders()
     before = [parameter.clone() for embedder in embedders for parameter in embedder.parameters()]
-    train, valid = (side_by_side(embedders, split) for split in drawn(make_packed(), 8, 0))
+    train, valid = (seen_by(embedders, split) for split in drawn(make_packed(), 8, 0))
     long = replace(PROTOCOL, epochs=150, lr=1e-2)
     done = head_on(train, valid, long, 0, "test")
     assert score(logits_of(done.model, train), train.label)[1] == 1.0
@@ -79,8 +84,8 @@ def test_a_head_on_both_embeddings_learns_and_leaves_the_embedders_as_they_are()
 def test_rows_of_what_was_embedded_once_are_what_they_would_be_alone():
     data, embedders = make_packed(), frozen_embedders()
     rows = few(data, 3, 7)["train"]
-    whole = side_by_side(embedders, load_split(data, "train", CPU)).select(rows)
-    alone = side_by_side(embedders, load_rows(data, "train", rows, CPU))
+    whole = seen_by(embedders, load_split(data, "train", CPU)).select(rows)
+    alone = seen_by(embedders, load_rows(data, "train", rows, CPU))
     torch.testing.assert_close(whole.embedding, alone.embedding)
     assert torch.equal(whole.label, alone.label)
 

@@ -39,7 +39,7 @@ from fuzz.exports import judge_export, judge_hub
 from fuzz.images import judge_angles, judge_png, judge_range
 from fuzz.judging import Judge, Place, Refused
 from fuzz.mutations import Rng
-from fuzz.torch_files import judge_checkpoint, judge_packed
+from fuzz.torch_files import judge_checkpoint, judge_embeddings, judge_packed
 from fuzz.trees import judge_folder, judge_manifest, judge_zip
 
 SECONDS = 20
@@ -51,8 +51,9 @@ READERS: dict[str, tuple[Judge, float]] = {
     "PNG": (judge_png, 0.20),
     "npy range image": (judge_range, 0.15),
     "npy calibration": (judge_angles, 0.10),
-    "packed.pt": (judge_packed, 0.12),
+    "packed.pt": (judge_packed, 0.08),
     "checkpoint": (judge_checkpoint, 0.08),
+    "embeddings": (judge_embeddings, 0.04),
     "zip": (judge_zip, 0.12),
     "folder": (judge_folder, 0.04),
     "manifest.csv": (judge_manifest, 0.10),

@@ -1,15 +1,19 @@
-"""Judges of packed files and checkpoints, torch's zip archives."""
+"""Judges of packed files, checkpoints and embeddings, torch's zip archives."""
 
 import copy
 import io
 import math
+import tempfile
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import torch
 from synthetic import make_packed
 
 from cilp import packed
+from cilp.contrastive.frozen import Embedded
+from cilp.embeddings import load_embeddings, save_embeddings
 from cilp.models import projector
 from cilp.training.checkpoint import FORMAT, load_checkpoint
 from fuzz.judging import Place, check_range
@@ -170,3 +174,68 @@ def judge_checkpoint(rng: Rng, place: Place) -> bool:
     assert all(bool(tensor.isfinite().all()) and tensor.dtype == torch.float32 for tensor in state.values())
     assert isinstance(content["params"], dict) and isinstance(content["seed"], int)
     return same and content == {name: value for name, value in _CHECKPOINT.items() if name != "weights"}
+
+
+_EMBEDDINGS = {
+    modality: {split: Embedded(torch.rand(2, 200), torch.tensor([0.0, 1.0])) for split in packed.SPLITS}
+    for modality in ("rgb", "lidar")
+}
+
+
+def _embeddings_bytes() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save_embeddings(Path(folder) / "seed-1.pt", _EMBEDDINGS)
+        return (Path(folder) / "seed-1.pt").read_bytes()
+
+
+_EMBEDDINGS_BYTES = _embeddings_bytes()
+
+
+def mutate_embeddings(rng: Rng) -> bytes:
+    content: dict[str, Any] = torch.load(io.BytesIO(_EMBEDDINGS_BYTES), weights_only=True)
+    by_modality = content["embeddings"]
+    splits = by_modality[str(rng.choice([*by_modality]))]
+    split = str(rng.choice([*splits]))
+    name = str(rng.choice(["embedding", "label"]))
+    tensor = splits[split][name]
+    match rng.integers(5):
+        case 0:
+            tensor.view(-1)[int(rng.integers(tensor.numel()))] = float(rng.choice([*SPECIAL]))
+        case 1:
+            values = [tensor[:1], tensor.double(), tensor.long(), tensor.T, tensor.to("meta"), None, "x", [1.0]]
+            splits[split][name] = values[int(rng.integers(len(values)))]
+        case 2:
+            (splits[split] if rng.random() < 0.5 else splits).popitem()
+        case 3:
+            target = [content, by_modality, splits, splits[split]][int(rng.integers(4))]
+            target[str(rng.choice(["format", "embeddings", "other", "rgb", "val", "label"]))] = ["x", None, {}][
+                int(rng.integers(3))
+            ]
+        case 4:
+            del by_modality[str(rng.choice([*by_modality]))]
+    return torch_bytes(content)
+
+
+def judge_embeddings(rng: Rng, place: Place) -> bool:
+    way = rng.random()
+    strict = way < 0.5
+    if strict:
+        size = len(_EMBEDDINGS_BYTES)
+        data = mutate(_EMBEDDINGS_BYTES, rng, (0, 1200) if rng.random() < 0.5 else (size - 1500, size))
+    else:
+        data = mutate_members(_EMBEDDINGS_BYTES, rng) if way < 0.75 else mutate_embeddings(rng)
+    path = place.inputs / "seed-1.pt"
+    path.write_bytes(data)
+    found = load_embeddings(path)
+    for splits in found.values():
+        for seen in splits.values():
+            assert seen.embedding.shape == (len(seen), 200) and seen.embedding.dtype == torch.float32
+            assert bool(seen.embedding.isfinite().all()) and set(seen.label.tolist()) <= {0.0, 1.0}
+    same = found.keys() == _EMBEDDINGS.keys() and all(
+        torch.equal(found[modality][split].embedding, seen.embedding)
+        and torch.equal(found[modality][split].label, seen.label)
+        for modality, splits in _EMBEDDINGS.items()
+        for split, seen in splits.items()
+    )
+    assert same or not strict, "a damaged file gave other embeddings"
+    return same

@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-SUBSET, PREDICTIONS, PACKED, MODELS = (
-    Path(path) for path in ("data/subset", "data/predictions.csv", "data/packed.pt", "models/cilp")
+SUBSET, PREDICTIONS, PACKED, EMBEDDINGS = (
+    Path(path) for path in ("data/subset", "data/predictions.csv", "data/packed.pt", "data/embeddings/cilp")
 )

@@ -3,8 +3,8 @@
     PYTHONPATH=src python -m cilp.app [--port 5151] [--address 127.0.0.1] [--browser]
 
 Shows ``data/subset`` with the predictions of the first seed (``data/predictions.csv``), the views "mistakes" and "test
-set", and CILP's embeddings (``models/cilp``) as scatter plots. What is missing is left out. The dataset is built anew
-each time, in a database that ends with this command; your own FiftyOne datasets are not touched, nor is ``data/``.
+set", and CILP's embeddings (``data/embeddings``) as scatter plots. What is missing is left out. The dataset is built
+anew each time, in a database that ends with this command; your own FiftyOne datasets are not touched, nor is ``data/``.
 
 The App has no login, and hands out any file that you may read: serve it to an address other than loopback only where
 you trust everyone.
@@ -20,7 +20,6 @@ from cilp import params
 from cilp.app.dataset import build
 from cilp.app.server import SIGNALS, host, listen, serve
 from cilp.console import cli
-from cilp.training.device import prepare_device
 from cilp.training.seeds import check_seeds
 
 
@@ -32,10 +31,9 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = params.load()
     seed = check_seeds(params.lookup(settings, "seeds"))[0]
-    device = prepare_device(params.lookup(settings, "device"))
     listener = listen(arguments.address, arguments.port)  # before anything that takes its time
     with listener, tempfile.TemporaryDirectory(prefix="cilp-app-") as folder:
-        dataset = build(Path(folder), seed, device)
+        dataset = build(Path(folder), seed)
         url = f"http://{host(arguments.address)}:{listener.getsockname()[1]}"
 
         def announce() -> None:

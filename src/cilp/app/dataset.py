@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cilp import app, packed
 from cilp.app.embeddings import add_embeddings
 from cilp.app.media import draw_range_image, replace_media, set_scene
 from cilp.app.predictions import add_predictions
-from cilp.contrastive.frozen import load_frozen
+from cilp.embeddings import load_embeddings
 from cilp.errors import UserError
 from cilp.evaluation.table import read_predictions
-from cilp.models.cilp import Cilp
 from cilp.raw.exported import read_export
 from cilp.subset.database import connect
 from cilp.subset.grouped import DATASET_NAME
@@ -20,7 +17,7 @@ from cilp.subset.grouped import DATASET_NAME
 TEST_SET = "test set"
 
 
-def build(folder: Path, seed: int, device: torch.device) -> Any:
+def build(folder: Path, seed: int) -> Any:
     """The dataset with everything that there is to show; what is drawn for it goes into ``folder``.
 
     Raises:
@@ -34,10 +31,7 @@ def build(folder: Path, seed: int, device: torch.device) -> Any:
     except UserError as error:
         print(f"without predictions: {error}", flush=True)
     try:
-        path = app.MODELS / f"seed-{seed}.pt"
-        if not path.is_file():
-            raise UserError(f"{path} is missing; train it with `dvc repro pretrain_cilp`, or fetch it with `dvc pull`.")
-        add_embeddings(dataset, packed.load(app.PACKED), load_frozen(path, Cilp, device))
+        add_embeddings(dataset, packed.load(app.PACKED), load_embeddings(app.EMBEDDINGS / f"seed-{seed}.pt"))
     except UserError as error:
         print(f"without embeddings: {error}", flush=True)
     dataset.save_view(TEST_SET, dataset.match_tags("test"), description="The objects held out for the final figures")

@@ -2,29 +2,25 @@
 
 from typing import Any
 
-import numpy as np
+import torch
 
 from cilp import app
 from cilp.app.predictions import keys
-from cilp.console.progress import ProgressBar
-from cilp.contrastive.pairs import load_pairs
-from cilp.contrastive.pretraining import embed
+from cilp.embeddings import Embeddings
 from cilp.errors import UserError
-from cilp.models.cilp import Cilp
-from cilp.packed import Packed
+from cilp.packed import SPLITS, Packed
 from cilp.raw.layout import CLASSES
 from cilp.subset.database import connect
 
-PLOTS = ("cilp_image", "cilp_lidar")
-"""Brain runs of the embeddings of either modality."""
-EMBEDDED_AT_A_TIME = 500
+PLOTS = {"cilp_image": "rgb", "cilp_lidar": "lidar"}
+"""Brain runs, and the modality whose embeddings each shows."""
 
 
-def add_embeddings(dataset: Any, data: Packed, model: Cilp) -> None:
+def add_embeddings(dataset: Any, data: Packed, embeddings: Embeddings) -> None:
     """CILP's image and LiDAR embeddings of every object, on the slice "rgb", as two brain runs to plot.
 
     Raises:
-        UserError: the packed data hold other objects than the dataset.
+        UserError: the packed data hold other objects than the dataset, or the embeddings are of others.
     """
     connect()
     import fiftyone.brain as fob
@@ -38,24 +34,14 @@ def add_embeddings(dataset: Any, data: Packed, model: Cilp) -> None:
     if row.keys() != set(shown):
         raise UserError(f"{app.PACKED} holds other objects than {app.SUBSET}; run `dvc repro pack` to write it anew.")
     order = [row[key] for key in shown]
-    for name, embeddings in zip(PLOTS, embed_all(data, model), strict=True):
+    for name, modality in PLOTS.items():
+        points = torch.cat([embeddings[modality][split].embedding for split in SPLITS])  # the order of packed data
+        if len(points) != len(order):
+            raise UserError(f"{app.EMBEDDINGS} holds other objects than {app.SUBSET}; run `dvc repro embed`.")
         fob.compute_visualization(
-            view, embeddings=embeddings[order], method="pca", svd_solver="full", brain_key=name, progress=False
+            view, embeddings=points[order].numpy(), method="pca", svd_solver="full", brain_key=name, progress=False
         )
     dataset.save_workspace("embeddings", workspace(), description="Objects beside CILP's embeddings of them")
-
-
-def embed_all(data: Packed, model: Cilp) -> tuple[np.ndarray, np.ndarray]:
-    """Image and LiDAR embeddings (N, 200) float32 of every pair, in order."""
-    device = next(model.parameters()).device
-    parts = []
-    with ProgressBar("embedding with CILP", len(data.scene), unit="pairs") as bar:
-        for start in range(0, len(data.scene), EMBEDDED_AT_A_TIME):
-            pairs = load_pairs([(data, slice(start, start + EMBEDDED_AT_A_TIME))], device)
-            parts.append([part.cpu().numpy() for part in embed(model, pairs)])
-            bar.advance(len(pairs))
-    rgb, lidar = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return rgb, lidar
 
 
 def workspace() -> Any:

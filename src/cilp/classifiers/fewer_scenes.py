@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cilp import params
-from cilp.contrastive.frozen import Embedded, embed_split
+from cilp.contrastive.frozen import Embedded
 from cilp.errors import UserError
 from cilp.models.blocks import classifier_head
 from cilp.models.embedder import EMBEDDING, Embedder
@@ -100,9 +100,9 @@ def image_classifier(embedder: Embedder) -> nn.Sequential:
     return nn.Sequential(embedder, *classifier_head(EMBEDDING), nn.Flatten(0))
 
 
-def side_by_side(embedders: list[Embedder], split: Split) -> Embedded:
-    """A split as frozen embedders see it, their embeddings one behind the other: (N, 200 * len(embedders))."""
-    return Embedded(torch.cat([embed_split(embedder, split).embedding for embedder in embedders], dim=1), split.label)
+def side_by_side(rgb: Embedded, lidar: Embedded) -> Embedded:
+    """A split as both sensors' frozen embedders see it, one embedding behind the other: (N, 400)."""
+    return Embedded(torch.cat([rgb.embedding, lidar.embedding], dim=1), rgb.label)
 
 
 def head_on(
