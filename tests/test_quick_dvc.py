@@ -10,10 +10,6 @@ from clone import ROOT, committed, run
 
 from cilp.console.quick_dvc import Remembering, quicken, records
 
-dvcfile = pytest.importorskip("dvc.dvcfile")
-from dvc.utils import strictyaml  # noqa: E402
-from dvc.utils.serialize import _yaml  # noqa: E402
-
 ANOTHER = {
     "cmd": "python stages/another.py --text 'a: b' # no comment, of more than eighty columns, where YAML breaks it",
     "deps": [{"path": "src/cilp/another module.py", "hash": "md5", "md5": "0" * 32, "size": 1}],
@@ -22,12 +18,23 @@ ANOTHER = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _dvc():
+    """A second to import, which is not for every worker to spend when it collects tests."""
+    global dvcfile, strictyaml, _yaml
+    from dvc import dvcfile
+    from dvc.utils import strictyaml
+    from dvc.utils.serialize import _yaml
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Calls ``quicken``, which is taken back at the end; counts texts that are parsed."""
     parsed = []
 
-    def parse(text, path, typ="safe", plain=_yaml.parse_yaml):
+    plain = _yaml.parse_yaml
+
+    def parse(text, path, typ="safe"):
         parsed.append(text)
         return plain(text, path, typ)
 
