@@ -56,20 +56,26 @@ def measure_simulator(bench: Bench) -> None:
 
 
 def measure_dvc(bench: Bench) -> None:
-    """``dvc repro`` where everything is up to date, by itself and as ``make repro`` runs it."""
-    what = "`dvc repro` that has nothing to do"
-    commands = {what: "dvc", "  as `make repro` runs it": "cilp.console.quick_dvc"}
-    dry = subprocess.run([sys.executable, "-m", "dvc", "repro", "--dry"], capture_output=True, text=True, check=False)
-    if dry.returncode or "Running stage" in dry.stdout:
-        reason = "`dvc repro --dry` fails" if dry.returncode else "there is something to do"
-        bench.add(what, f"not measured: {reason}", "<= 3 s")
+    """``dvc repro`` where everything is up to date, by itself and as ``make repro`` runs it.
+
+    Where not all data and models are here, DVC is told to allow that, and has a little less to look at.
+    """
+    what, aim = "`dvc repro` that has nothing to do", "<= 3 s"
+    for options in ([], ["--allow-missing"]):
+        if options:
+            what = f"`dvc repro {options[0]}`, some data not being here, that has nothing to do"
+        command = [sys.executable, "-m", "dvc", "repro", *options]
+        dry = subprocess.run([*command, "--dry"], capture_output=True, text=True, check=False)
+        if not dry.returncode and "Running stage" not in dry.stdout:
+            break
+    else:
+        bench.add(what, "not measured: there is something to do, or `dvc repro --dry` fails", aim)
         return
-    for title, module in commands.items():
-        repro = functools.partial(
-            subprocess.run, [sys.executable, "-m", module, "repro"], capture_output=True, check=True
-        )
+    for title, module in ((what, "dvc"), ("  as `make repro` runs it", "cilp.console.quick_dvc")):
+        command = [sys.executable, "-m", module, "repro", *options]
+        repro = functools.partial(subprocess.run, command, capture_output=True, check=True)
         runs = [bench.seconds(repro) for _ in range(REPEATS)]
-        bench.add(title, f"{statistics.median(runs):.1f} s", "<= 3 s", seconds=statistics.median(runs))
+        bench.add(title, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
 
 
 START = """
