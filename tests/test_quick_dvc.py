@@ -75,17 +75,23 @@ def the_same(stages):
     stages.update({name: dict(stage) for name, stage in stages.items()})
 
 
-@pytest.mark.parametrize("change", [new, changed, in_another_order, gone, the_same])
-def test_a_lock_file_is_written_with_the_same_bytes(quick, tmp_path, lock, change):
-    written = []
+def written_both_ways(quick, path, text, change):
+    """What becomes of a lock file, or of none, by DVC alone and quickened."""
     for prepare in (lambda: None, quick):
         prepare()
-        (tmp_path / "dvc.lock").write_text(lock)
-        with dvcfile.modify_yaml(tmp_path / "dvc.lock") as data:
-            change(data["stages"])
-        written.append((tmp_path / "dvc.lock").read_text())
-    assert written[0] == written[1]
-    assert (written[0] == lock) == (change is the_same)
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+        with dvcfile.modify_yaml(path) as data:
+            change(data)
+        yield path.read_text()
+
+
+@pytest.mark.parametrize("change", [new, changed, in_another_order, gone, the_same])
+def test_a_lock_file_is_written_with_the_same_bytes(quick, tmp_path, lock, change):
+    plain, quickened = written_both_ways(quick, tmp_path / "dvc.lock", lock, lambda data: change(data["stages"]))
+    assert plain == quickened
+    assert (plain == lock) == (change is the_same)
     assert [path.name for path in tmp_path.iterdir()] == ["dvc.lock"]
 
 
@@ -93,29 +99,19 @@ def test_a_lock_file_is_written_with_the_same_bytes(quick, tmp_path, lock, chang
     "text", [None, "", "schema: '2.0'\n", "schema: '2.0'\nstages: {}\n", "schema: '2.0'\nstages:\n"]
 )
 def test_and_so_is_the_first_of_all(quick, tmp_path, text):
-    written = []
-    for prepare in (lambda: None, quick):
-        prepare()
-        (tmp_path / "dvc.lock").unlink(missing_ok=True)
-        if text is not None:
-            (tmp_path / "dvc.lock").write_text(text)
-        with dvcfile.modify_yaml(tmp_path / "dvc.lock") as data:
-            data.update({"schema": "2.0"})
-            data["stages"] = {**(data.get("stages") or {}), "another": ANOTHER}
-        written.append((tmp_path / "dvc.lock").read_text())
-    assert written[0] == written[1]
+    def first(data):
+        data.update({"schema": "2.0"})
+        data["stages"] = {**(data.get("stages") or {}), "another": ANOTHER}
+
+    plain, quickened = written_both_ways(quick, tmp_path / "dvc.lock", text, first)
+    assert plain == quickened
 
 
-def test_other_text_in_it_is_kept_as_dvc_keeps_it(quick, tmp_path, lock):
-    for text in (f"{lock}datasets: []\n", f"datasets: []\n{lock}"):
-        written = []
-        for prepare in (lambda: None, quick):
-            prepare()
-            (tmp_path / "dvc.lock").write_text(text)
-            with dvcfile.modify_yaml(tmp_path / "dvc.lock") as data:
-                changed(data["stages"])
-            written.append((tmp_path / "dvc.lock").read_text())
-        assert written[0] == written[1]
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_other_text_in_it_is_kept_as_dvc_keeps_it(quick, tmp_path, lock, place):
+    text = f"datasets: []\n{lock}" if place == "before" else f"{lock}datasets: []\n"
+    plain, quickened = written_both_ways(quick, tmp_path / "dvc.lock", text, lambda data: changed(data["stages"]))
+    assert plain == quickened
 
 
 def test_one_stage_after_the_other_parses_the_file_once(quick, tmp_path, lock):
