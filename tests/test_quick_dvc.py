@@ -21,8 +21,9 @@ ANOTHER = {
 @pytest.fixture(scope="module", autouse=True)
 def _dvc():
     """A second to import, which is not for every worker to spend when it collects tests."""
-    global dvcfile, strictyaml, _yaml
-    from dvc import dvcfile
+    global dpath, dvcfile, output, rwlock, strictyaml, _yaml
+    import dpath
+    from dvc import dvcfile, output, rwlock
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
@@ -38,10 +39,17 @@ def quick(monkeypatch):
         parsed.append(text)
         return plain(text, path, typ)
 
-    for module, name in ((_yaml, "parse_yaml"), (strictyaml, "parse_yaml"), (dvcfile, "modify_yaml")):
-        monkeypatch.setattr(module, name, parse if name == "parse_yaml" else getattr(module, name))
+    def quickly():
+        quicken()
+        return parsed
+
+    for module in (_yaml, strictyaml):
+        monkeypatch.setattr(module, "parse_yaml", parse)
+    replaced = (dvcfile, "modify_yaml"), (output.Output, "_get_hash_meta"), (rwlock, "rwlock"), (dpath, "get")
+    for place, name in replaced:
+        monkeypatch.setattr(place, name, getattr(place, name))
     thresholds = gc.get_threshold()
-    yield lambda: quicken() or parsed
+    yield quickly
     gc.set_threshold(*thresholds)
 
 

@@ -6,6 +6,7 @@ After each stage DVC reads ``dvc.lock``, thousands of lines, and writes all of i
 Python that would keep comments: seconds, for one stage's record. For each stage it parses ``params.yaml`` as well. Here
 a text is parsed once, and of the lock file the records that changed are written, into a file that takes the old one's
 place when it is whole. ``tests/test_quick_dvc.py`` compares the bytes; ``dvc repro`` by itself does the same, slowly.
+What it looks up less often, hashes above all, is in ``quick_checks.py``.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cilp.atomic import write_text
+from cilp.console.quick_checks import Hashes, looking_up, nesting
 
 LOCK = "dvc.lock"
 TEXTS = 4
@@ -26,22 +28,31 @@ TEXTS = 4
 
 
 def main() -> int:
-    quicken()
+    hashes = quicken()
     from dvc.cli import main as dvc
 
-    return dvc(sys.argv[1:])
+    try:
+        return dvc(sys.argv[1:])
+    finally:
+        hashes.save()
 
 
-def quicken() -> None:
-    """Replace what DVC reads and writes YAML with, in this process, and seldom look for garbage: there is little."""
+def quicken() -> Hashes:
+    """Replace what DVC reads and writes YAML and looks things up with, in this process, and seldom look for garbage."""
     gc.set_threshold(100_000, 50, 50)
-    from dvc import dvcfile
+    import dpath
+    from dvc import dvcfile, output, rwlock
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
     parse = Remembering(_yaml.parse_yaml)
     _yaml.parse_yaml = strictyaml.parse_yaml = parse
     dvcfile.modify_yaml = modifying(parse, dvcfile.modify_yaml, _yaml.dumps_yaml)
+    hashes = Hashes(output.Output._get_hash_meta)
+    output.Output._get_hash_meta = lambda self: hashes(self)
+    rwlock.rwlock = nesting(rwlock.rwlock)
+    dpath.get = looking_up(dpath.get)
+    return hashes
 
 
 class Remembering:

@@ -1,0 +1,137 @@
+"""What DVC looks up for each stage, looked up once: hashes of what has not changed, locks that it holds, params.
+
+A study has a thousand dependencies, most of them the same files and folders stage after stage. DVC walks a folder of
+12,000 files each time to find that none has changed, and writes its file of locks eight times for a stage.
+"""
+
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import stat
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cilp.atomic import write_text
+
+KNOWN = "quick-hashes.json"
+"""In DVC's folder for what may be lost, hashes of folders, for the next command."""
+
+
+class Hashes:
+    """DVC's ``Output._get_hash_meta``, which remembers what it found until a file's inode, size or time is another.
+
+    That is what DVC goes by as well, file by file.
+    """
+
+    def __init__(self, compute: Callable[[Any], tuple[Any, Any]]):
+        self.compute = compute
+        self.known: dict[str, tuple[str, Any, Any]] = {}
+        self.file: Path | None = None
+        self.learnt = False
+
+    def __call__(self, output: Any) -> tuple[Any, Any]:
+        from dvc.fs import LocalFileSystem
+
+        if not isinstance(output.fs, LocalFileSystem) or output.repo is None:
+            return self.compute(output)
+        if self.file is None:
+            self.load(Path(output.repo.tmp_dir, KNOWN))
+        try:
+            now = signature(output.fs_path, f"{output.repo.root_dir}/.dvcignore")
+        except OSError:  # DVC has words of its own for what is missing
+            return self.compute(output)
+        key = f"{output.hash_name}:{output.fs_path}"
+        if key not in self.known or self.known[key][0] != now:
+            self.known[key] = (now, *self.compute(output))
+            self.learnt |= self.known[key][1].isdir
+        return copy.copy(self.known[key][1]), copy.copy(self.known[key][2])
+
+    def load(self, file: Path) -> None:
+        """What another command has saved, if it can be read."""
+        from dvc_data.hashfile.hash_info import HashInfo
+        from dvc_data.hashfile.meta import Meta
+
+        self.file = file
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            for key, (known, meta, name, value) in json.loads(file.read_text("utf-8")).items():
+                self.known[key] = (known, Meta.from_dict(meta), HashInfo(name, value))
+
+    def save(self) -> None:
+        """Keep the hashes of folders, if there are new ones and there is a place; a file's is found at once anyway."""
+        if self.learnt:
+            folders = {
+                key: (known, meta.to_dict(), hash_info.name, hash_info.value)
+                for key, (known, meta, hash_info) in self.known.items()
+                if meta.isdir
+            }
+            with contextlib.suppress(OSError):
+                write_text(self.file, json.dumps(folders))
+
+
+def signature(path: str, *beside: str) -> str:
+    """Of a file, or of all in a folder, and of what else exists: where each is, its inode, size and time.
+
+    Raises:
+        OSError: there is nothing at ``path``, or something cannot be read.
+    """
+    paths, numbers = [], array("q")
+
+    def see(path: str, of: os.stat_result) -> None:
+        paths.append(path)
+        numbers.extend((of.st_ino, of.st_size, of.st_mtime_ns))
+
+    see(path, status := Path(path).stat())
+    folders = [path] if stat.S_ISDIR(status.st_mode) else []
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                status = entry.stat()
+                see(entry.path, status)
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append(entry.path)
+    for path in beside:
+        with contextlib.suppress(FileNotFoundError):
+            see(path, Path(path).stat())
+    return hashlib.blake2b(os.fsencode("\0".join(paths)) + numbers.tobytes(), digest_size=16).hexdigest()
+
+
+def nesting(rwlock: Callable[..., Any]) -> Callable[..., Any]:
+    """DVC's locks on paths, which write nothing where a block around it has them all; to write includes to read."""
+    held: set[tuple[str, str]] = set()
+
+    @contextlib.contextmanager
+    def lock(tmp_dir: Any, fs: Any, cmd: str, read: list[str], write: list[str], hardlink: bool) -> Iterator[None]:
+        wanted = {("write", path) for path in write}
+        wanted |= {("read", path) for path in read if ("write", path) not in held}
+        if wanted <= held:
+            yield
+            return
+        taken = wanted - held
+        with rwlock(tmp_dir, fs, cmd, read, write, hardlink):
+            held.update(taken)
+            try:
+                yield
+            finally:
+                held.difference_update(taken)
+
+    return lock
+
+
+def looking_up(get: Callable[..., Any]) -> Callable[..., Any]:
+    """``dpath.get``, which compares a path with all there are, even one without wildcards, of which there is one."""
+
+    def look_up(values: Any, path: Any, separator: str = "/", **options: Any) -> Any:
+        found = values
+        if not isinstance(path, str) or not path or set("*?[") & set(path):
+            return get(values, path, separator, **options)
+        for part in path.split(separator):
+            if not isinstance(found, dict) or part not in found:
+                return get(values, path, separator, **options)
+            found = found[part]
+        return found
+
+    return look_up

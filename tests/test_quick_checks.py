@@ -1,0 +1,247 @@
+"""What the quick DVC looks up once is what DVC would find each time."""
+
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from clone import ROOT, run
+
+from cilp.console.quick_checks import KNOWN, Hashes, looking_up, nesting, signature
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of a project, with three files."""
+    for name in ("a", "b", "deep/c"):
+        path = tmp_path / "project/data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "project/.dvc/tmp").mkdir(parents=True)
+    return tmp_path / "project/data"
+
+
+def output(path, **changes):
+    """What DVC asks about."""
+    from dvc.fs import LocalFileSystem
+
+    root = path.parent
+    repo = SimpleNamespace(root_dir=str(root), tmp_dir=str(root / ".dvc/tmp"))
+    return SimpleNamespace(
+        **{"fs": LocalFileSystem(), "repo": repo, "fs_path": str(path), "hash_name": "md5"} | changes
+    )
+
+
+class Counting:
+    """Computes hashes of text that lies in a file or folder, and counts how often."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, output):
+        from dvc_data.hashfile.hash_info import HashInfo
+        from dvc_data.hashfile.meta import Meta
+
+        self.calls += 1
+        isdir = Path(output.fs_path).is_dir()
+        return Meta(size=self.calls, isdir=isdir), HashInfo("md5", f"{self.calls}{'.dir' * isdir}")
+
+
+def rewritten(folder):
+    """Other text of the same length, at another time: the clock of a file system may not have gone on."""
+    before = (folder / "deep/c").stat()
+    (folder / "deep/c").write_text("deep/d")
+    os.utime(folder / "deep/c", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+
+
+def replaced_at_the_same_time(folder):
+    before = (folder / "a").stat()
+    (folder / "new").write_text("z")
+    os.utime(folder / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folder / "new").replace(folder / "a")
+
+
+CHANGES = {
+    "rewritten": rewritten,
+    "replaced at the same time": replaced_at_the_same_time,
+    "longer": lambda folder: (folder / "a").write_text("longer"),
+    "one more": lambda folder: (folder / "deep/e").touch(),
+    "one less": lambda folder: (folder / "b").unlink(),
+    "renamed": lambda folder: (folder / "b").rename(folder / "bb"),
+    "moved": lambda folder: (folder / "b").rename(folder / "deep/b"),
+    "ignored": lambda folder: (folder.parent / ".dvcignore").write_text("a"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_hash_is_computed_anew_when_anything_has_changed(folder, change):
+    compute = Counting()
+    hashes = Hashes(compute)
+    meta, hash_info = hashes(output(folder))
+    assert hashes(output(folder)) == (meta, hash_info) and compute.calls == 1
+    CHANGES[change](folder)
+    assert hashes(output(folder))[1].value == "2.dir" and compute.calls == 2
+
+
+def test_each_path_and_kind_of_hash_has_its_own(folder):
+    compute = Counting()
+    hashes = Hashes(compute)
+    asked = [output(folder), output(folder / "a"), output(folder / "b"), output(folder, hash_name="md5-dos2unix")]
+    found = [hashes(each)[1].value for each in asked]
+    assert found == ["1.dir", "2", "3", "4.dir"] == [hashes(each)[1].value for each in asked]
+
+
+def test_what_a_caller_does_to_its_hash_stays_there(folder):
+    hashes = Hashes(Counting())
+    meta, hash_info = hashes(output(folder))
+    meta.size, hash_info.value = 0, "changed"
+    assert hashes(output(folder))[0].size == 1 and hashes(output(folder))[1].value == "1.dir"
+
+
+def test_what_is_missing_or_elsewhere_is_left_to_dvc(folder):
+    compute = Counting()
+    hashes = Hashes(compute)
+    for asked in (output(folder / "missing"), output(folder, fs="another"), output(folder, repo=None)):
+        for _ in range(2):
+            hashes(asked)
+    assert compute.calls == 6
+
+
+def test_the_next_command_knows_the_folders(folder):
+    first, second = Counting(), Counting()
+    hashes = Hashes(first)
+    found = [hashes(output(folder)), hashes(output(folder / "a"))]
+    hashes.save()
+    again = Hashes(second)
+    assert again(output(folder)) == found[0] and second.calls == 0
+    assert again(output(folder / "a")) and second.calls == 1
+    again.save()
+    (folder / "b").unlink()
+    assert Hashes(second)(output(folder))[1] != found[0][1]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"md5:/data": 1}', '{"md5:/data": ["", {}, "md5"]}', "\udc80"])
+def test_a_file_of_hashes_that_is_none_is_as_good_as_none(folder, text):
+    file = folder.parent / ".dvc/tmp" / KNOWN
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    hashes = Hashes(Counting())
+    assert hashes(output(folder))[1].value == "1.dir"
+    hashes.save()
+    assert [key for key in json.loads(file.read_text())] == [f"md5:{folder}"]
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(folder):
+    hashes = Hashes(Counting())
+    hashes(output(folder))
+    hashes.file = folder / "a" / KNOWN
+    hashes.save()
+    assert (folder / "a").read_text() == "a"
+
+
+def test_a_signature_needs_what_it_is_of(folder):
+    with pytest.raises(FileNotFoundError):
+        signature(str(folder / "missing"), str(folder))
+    assert signature(str(folder), str(folder / "missing")) == signature(str(folder))
+
+
+class Locks:
+    """Stands for DVC's, and lists what is taken and given back."""
+
+    def __init__(self):
+        self.taken = []
+
+    def __call__(self, tmp_dir, fs, cmd, read, write, hardlink):
+        stack = ExitStack()
+        self.taken.append((read, write))
+        stack.callback(self.taken.append, "given back")
+        return stack
+
+
+def test_a_lock_inside_another_that_has_its_paths_writes_nothing():
+    locks = Locks()
+    lock = nesting(locks)
+    with lock("", None, "", ["a", "b"], ["c"], False):
+        for read, write in ((["a"], []), (["b", "c"], []), ([], ["c"]), ([], [])):
+            with lock("", None, "", read, write, False):
+                pass
+        assert locks.taken == [(["a", "b"], ["c"])]
+        with lock("", None, "", ["d"], [], False):
+            assert locks.taken[-1] == (["d"], [])
+        with lock("", None, "", [], ["a"], False):
+            assert locks.taken[-1] == ([], ["a"])
+    assert len(locks.taken) == 6 and locks.taken[-1] == "given back"
+
+
+def test_a_lock_is_forgotten_with_its_block():
+    locks = Locks()
+    lock = nesting(locks)
+    for _ in range(2):
+        with pytest.raises(KeyError), lock("", None, "", ["a"], [], False):
+            raise KeyError
+    assert locks.taken == [(["a"], []), "given back"] * 2
+
+
+def test_another_process_is_kept_out_as_ever(tmp_path):
+    """DVC's own locks below, and a reader, this process's parent, that has a path of its own."""
+    from dvc.fs import LocalFileSystem
+    from dvc.lock import LockError
+    from dvc.rwlock import rwlock
+
+    lock = nesting(rwlock)
+    other = {"pid": os.getppid(), "cmd": "another"}
+    (tmp_path / "rwlock").write_text(json.dumps({"read": {"/b": [other]}}))
+    with lock(tmp_path, LocalFileSystem(), "this", ["/a", "/b"], [], False):
+        with lock(tmp_path, LocalFileSystem(), "this", ["/a"], [], False):
+            assert set(json.loads((tmp_path / "rwlock").read_text())["read"]) == {"/a", "/b"}
+        with pytest.raises(LockError, match="busy"), lock(tmp_path, LocalFileSystem(), "this", [], ["/b"], False):
+            pass
+    assert json.loads((tmp_path / "rwlock").read_text())["read"] == {"/b": [other]}
+
+
+def paths(values, prefix=""):
+    """Of all that params hold, dotted."""
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from paths(value, f"{prefix}{key}.")
+
+
+def test_params_are_looked_up_as_dpath_does():
+    import dpath
+
+    get = looking_up(dpath.get)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for path in paths(params):
+        assert get(params, path, separator=".") is dpath.get(params, path, separator=".")
+    assert get(params, "seeds.0", separator=".") == params["seeds"][0]
+    assert get(params, "cilp.ste?s", separator=".") == params["cilp"]["steps"]
+    for path in ("cilp.none", "none", "cilp.steps.none"):
+        with pytest.raises(KeyError):
+            get(params, path, separator=".")
+        assert get(params, path, separator=".", default=7) == 7
+
+
+def test_a_study_runs_again_what_a_change_affects_and_nothing_else(tmp_path, quick_dvc):
+    """With what an earlier command left behind."""
+    run(tmp_path, "git", "init", "--quiet")
+    run(tmp_path, "dvc", "init", "--quiet")
+    (tmp_path / "raw").mkdir()
+    for name in "ab":
+        (tmp_path / "raw" / name).write_text(name)
+    stages = {
+        "join": {"cmd": "mkdir -p all && cat raw/* > all/text", "deps": ["raw"], "outs": ["all"]},
+        "count": {"cmd": "wc -c < all/text > count", "deps": ["all"], "outs": ["count"]},
+    }
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    assert run(tmp_path, "dvc", "repro").count("Running stage") == 2
+    assert "up to date" in run(tmp_path, "dvc", "repro") and "up to date" in run(tmp_path, "dvc", "repro")
+    assert json.loads((tmp_path / ".dvc/tmp" / KNOWN).read_text()).keys() >= {f"md5:{tmp_path}/raw"}
+    (tmp_path / "raw/b").write_text("c")
+    assert "Running stage 'join'" in (done := run(tmp_path, "dvc", "repro")) and "Running stage 'count'" in done
+    assert (tmp_path / "all/text").read_text() == "ac"
+    (tmp_path / "raw/d").touch()
+    assert "Running stage 'join'" in (done := run(tmp_path, "dvc", "repro")) and "'count' didn't change" in done
+    assert run(tmp_path, "python", "-m", "dvc", "status").strip() == "Data and pipelines are up to date."
