@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from clone import ROOT, run
 
-from cilp.console.quick_checks import KNOWN, Hashes, looking_up, nesting, signature
+from cilp.console.quick_checks import KNOWN, Hashes, collecting, looking_up, nesting, resolving, signature
 
 
 @pytest.fixture
@@ -224,8 +225,29 @@ def test_params_are_looked_up_as_dpath_does():
         assert get(params, path, separator=".", default=7) == 7
 
 
-def test_a_study_runs_again_what_a_change_affects_and_nothing_else(tmp_path, quick_dvc):
-    """With what an earlier command left behind."""
+def test_where_a_path_lies_is_what_dvc_says(tmp_path):
+    from dvc.fs import get_cloud_fs
+
+    plain = Counter()
+
+    def counted(config, **options):
+        plain[options.get("url")] += 1
+        return get_cloud_fs(config, **options)
+
+    resolve = resolving(counted)
+    for config in ({}, {"core": {"checksum_jobs": 3}}):
+        for url in ("a", "b/c", str(tmp_path), "/d", "s3://bucket/e", "remote name/f"):
+            for _ in range(2):
+                assert resolve(config, url=url) == get_cloud_fs(config, url=url)
+        resolve(config, url="a")[1]["changed"] = True
+        assert resolve(config, url="a") == get_cloud_fs(config, url="a")
+    assert resolve(config, url="a", version_aware=True) == get_cloud_fs(config, url="a", version_aware=True)
+    assert plain == {"a": 3, "s3://bucket/e": 4}
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """A DVC repository of two stages, with another pipeline in a folder of it."""
     run(tmp_path, "git", "init", "--quiet")
     run(tmp_path, "dvc", "init", "--quiet")
     (tmp_path / "raw").mkdir()
@@ -236,12 +258,55 @@ def test_a_study_runs_again_what_a_change_affects_and_nothing_else(tmp_path, qui
         "count": {"cmd": "wc -c < all/text > count", "deps": ["all"], "outs": ["count"]},
     }
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
-    assert run(tmp_path, "dvc", "repro").count("Running stage") == 2
-    assert "up to date" in run(tmp_path, "dvc", "repro") and "up to date" in run(tmp_path, "dvc", "repro")
-    assert json.loads((tmp_path / ".dvc/tmp" / KNOWN).read_text()).keys() >= {f"md5:{tmp_path}/raw"}
-    (tmp_path / "raw/b").write_text("c")
-    assert "Running stage 'join'" in (done := run(tmp_path, "dvc", "repro")) and "Running stage 'count'" in done
-    assert (tmp_path / "all/text").read_text() == "ac"
-    (tmp_path / "raw/d").touch()
-    assert "Running stage 'join'" in (done := run(tmp_path, "dvc", "repro")) and "'count' didn't change" in done
-    assert run(tmp_path, "python", "-m", "dvc", "status").strip() == "Data and pipelines are up to date."
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/dvc.yaml").write_text(yaml.safe_dump({"stages": {"inner": {"cmd": "true"}}}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "folder, targets",
+    [
+        ("", ["dvc.yaml"]),
+        ("", ["count"]),
+        ("", ["dvc.yaml", "join"]),
+        ("", ["inner/dvc.yaml"]),
+        ("inner", ["dvc.yaml"]),
+    ],
+)
+def test_the_stages_collected_are_those_of_dvc(pipeline, monkeypatch, folder, targets):
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages
+
+    monkeypatch.chdir(pipeline / folder)
+    with Repo() as repo:
+        plain, quick = (collect(repo, targets) for collect in (collect_stages, collecting(collect_stages)))
+        assert quick == plain and [stage.addressing for stage in quick] == [stage.addressing for stage in plain] != []
+
+
+def test_a_pipeline_that_is_missing_or_broken_is_refused_in_dvcs_words(pipeline, monkeypatch):
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages
+
+    monkeypatch.chdir(pipeline)
+    for change in (lambda path: path.write_text("stages: ["), lambda path: path.unlink()):
+        change(pipeline / "dvc.yaml")
+        said = []
+        for collect in (collect_stages, collecting(collect_stages)):
+            with Repo() as repo, pytest.raises(DvcException) as caught:
+                collect(repo, ["dvc.yaml"])
+            said.append((type(caught.value), str(caught.value)))
+        assert said[0] == said[1]
+
+
+def test_a_study_runs_again_what_a_change_affects_and_nothing_else(pipeline, quick_dvc):
+    """With what an earlier command left behind."""
+    assert run(pipeline, "dvc", "repro").count("Running stage") == 2
+    assert "up to date" in run(pipeline, "dvc", "repro") and "up to date" in run(pipeline, "dvc", "repro")
+    assert json.loads((pipeline / ".dvc/tmp" / KNOWN).read_text()).keys() >= {f"md5:{pipeline}/raw"}
+    (pipeline / "raw/b").write_text("c")
+    assert "Running stage 'join'" in (done := run(pipeline, "dvc", "repro")) and "Running stage 'count'" in done
+    assert (pipeline / "all/text").read_text() == "ac"
+    (pipeline / "raw/d").touch()
+    assert "Running stage 'join'" in (done := run(pipeline, "dvc", "repro")) and "'count' didn't change" in done
+    assert run(pipeline, "python", "-m", "dvc", "status", "dvc.yaml").strip() == "Data and pipelines are up to date."

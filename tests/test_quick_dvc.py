@@ -21,9 +21,10 @@ ANOTHER = {
 @pytest.fixture(scope="module", autouse=True)
 def _dvc():
     """A second to import, which is not for every worker to spend when it collects tests."""
-    global dpath, dvcfile, output, rwlock, strictyaml, _yaml
+    global dpath, dvcfile, output, reproduce, rwlock, strictyaml, _yaml
     import dpath
     from dvc import dvcfile, output, rwlock
+    from dvc.repo import reproduce
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
@@ -46,7 +47,7 @@ def quick(monkeypatch):
     for module in (_yaml, strictyaml):
         monkeypatch.setattr(module, "parse_yaml", parse)
     replaced = (dvcfile, "modify_yaml"), (output.Output, "_get_hash_meta"), (rwlock, "rwlock"), (dpath, "get")
-    for place, name in replaced:
+    for place, name in (*replaced, (output, "get_cloud_fs"), (reproduce, "collect_stages")):
         monkeypatch.setattr(place, name, getattr(place, name))
     thresholds = gc.get_threshold()
     yield quickly

@@ -135,3 +135,32 @@ def looking_up(get: Callable[..., Any]) -> Callable[..., Any]:
         return found
 
     return look_up
+
+
+def resolving(get_cloud_fs: Callable[..., Any]) -> Callable[..., Any]:
+    """DVC's ``get_cloud_fs``, which validates a configuration for each path to say that it is a local one."""
+    last: list[Any] = [None, None]
+
+    def resolve(repo_config: Any, **options: Any) -> Any:
+        if options.keys() != {"url"} or "://" in str(options["url"]):
+            return get_cloud_fs(repo_config, **options)
+        if last[0] is not repo_config:
+            last[:] = repo_config, get_cloud_fs(repo_config, **options)
+        kind, config, _ = last[1]
+        return kind, dict(config), kind._strip_protocol(options["url"])
+
+    return resolve
+
+
+def collecting(collect_stages: Callable[..., Any]) -> Callable[..., Any]:
+    """DVC's ``collect_stages``, which reads the stages that its index has read already once more, if all are wanted."""
+
+    def collect(repo: Any, targets: Any, recursive: bool = False, glob: bool = False) -> Any:
+        from dvc.dvcfile import PROJECT_FILE
+
+        path = repo.fs.abspath(PROJECT_FILE)
+        if list(targets) == [PROJECT_FILE] and not glob and repo.fs.exists(path):
+            return [stage for stage in repo.index.stages if stage.path == path]
+        return collect_stages(repo, targets, recursive=recursive, glob=glob)
+
+    return collect

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cilp.atomic import write_text
-from cilp.console.quick_checks import Hashes, looking_up, nesting
+from cilp.console.quick_checks import Hashes, collecting, looking_up, nesting, resolving
 
 LOCK = "dvc.lock"
 TEXTS = 4
@@ -42,6 +42,7 @@ def quicken() -> Hashes:
     gc.set_threshold(100_000, 50, 50)
     import dpath
     from dvc import dvcfile, output, rwlock
+    from dvc.repo import reproduce
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
@@ -52,6 +53,8 @@ def quicken() -> Hashes:
     output.Output._get_hash_meta = lambda self: hashes(self)
     rwlock.rwlock = nesting(rwlock.rwlock)
     dpath.get = looking_up(dpath.get)
+    output.get_cloud_fs = resolving(output.get_cloud_fs)
+    reproduce.collect_stages = collecting(reproduce.collect_stages)
     return hashes
 
 
