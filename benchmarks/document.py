@@ -26,18 +26,20 @@ RUNS = {
 
 def tables(results: Path = RESULTS, metrics: Path = Path("metrics"), record: Path = Path("dvc.lock")) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
-    made = {"bench": [], "profile": [], "scale": [], "study": []}
+    made, accuracies = {"bench": [], "profile": [], "scale": [], "study": []}, []
     present = list(lock.parse(record.read_text(encoding="utf-8")))
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = path.stem.partition("-")[0]
         if kind == "reference":
-            made["accuracy"] = [accuracy(content, metrics)]
+            accuracies.append(content)
         else:
             kind = kind if kind in made else "bench"
             plain = {"bench": bench, "profile": profile, "scale": scale}
             table = study(content, metrics, present) if kind == "study" else plain[kind](content)
             made[kind].append(f"{content['device']}, torch {content['torch']}:\n\n{table}")
+    if accuracies:
+        made["accuracy"] = [accuracy(accuracies, metrics)]
     return {name: "# title\n\n" + "\n".join(parts) for name, parts in made.items()}
 
 
@@ -89,13 +91,16 @@ def scale(content: dict) -> str:
     return head + "| --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
 
 
-def accuracy(content: dict, metrics: Path) -> str:
-    """Test accuracies of the reference loop and of ours on the same seeds, and whether they differ beyond noise."""
+def accuracy(contents: Sequence[dict], metrics: Path) -> str:
+    """Test accuracies of the reference loop and of ours on the same seeds, of all machines, and whether they differ
+    beyond noise."""
     lines = []
-    for name, done in content["test_accuracy"].items():
-        found = by_seed(metrics / f"fusion/{name}.csv", "test_accuracy")
-        found |= content.get("our_test_accuracy", {}).get(name, {})
-        lines.append(f"| {name} | {_difference(done, {seed: found[seed] for seed in done}, count=True)} |")
+    for name in dict.fromkeys(name for content in contents for name in content["test_accuracy"]):
+        theirs, ours = {}, by_seed(metrics / f"fusion/{name}.csv", "test_accuracy")
+        for content in contents:
+            theirs |= content["test_accuracy"].get(name, {})
+            ours |= content.get("our_test_accuracy", {}).get(name, {})
+        lines.append(f"| {name} | {_difference(theirs, {seed: ours[seed] for seed in theirs}, count=True)} |")
     head = "| variant | reference loop | ours | seeds | difference (95 %) | verdict |\n"
     return head + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
 

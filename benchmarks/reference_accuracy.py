@@ -4,9 +4,9 @@
 
 Trains every fusion variant on every seed in ``reference_loop``, the slow way, with XYZ in the unit that ``params.yaml``
 names, and evaluates the weights with the lowest validation loss on the held-out test set. Writes
-``benchmarks/results/reference-accuracy.json`` after each run, and goes on from there when it is started again; delete
-it to begin anew. About an hour on two cores; with ``--variants late-strided ...``, those alone. Ours are the study's,
-in ``metrics/``; with ``--seeds 54 55 ...``, which the study has not trained, both are trained here.
+``benchmarks/results/reference-accuracy-<device>.json`` after each run, and goes on from there when it is started again;
+delete it to begin anew. Two hours on two cores; with ``--variants late-strided ...``, those alone. Ours are the
+study's, in ``metrics/``; with ``--seeds 54 55 ...``, which the study has not trained, both are trained here.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any
 
 import reference_loop as theirs
 import torch
+from bench_table import device_name
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -28,8 +29,6 @@ from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 
-RESULTS = Path("benchmarks/results/reference-accuracy.json")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,10 +36,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="further seeds (default: those of the study)")
     arguments = parser.parse_args()
     settings, device = params.load(), prepare_device("auto")
-    data = packed.load(Path("data/packed.pt"))
-    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"test_accuracy": {}, **describe(device)}
-    if any(found[key] != value for key, value in describe(device).items()):
-        raise UserError(f"{RESULTS} is of another machine or of other versions; delete it to begin anew.")
+    data, machine = packed.load(Path("data/packed.pt")), describe(device)
+    results = Path(f"benchmarks/results/reference-accuracy-{device_name(machine)}.json")
+    found = json.loads(results.read_text()) if results.is_file() else {**machine, "test_accuracy": {}}
+    if any(found[key] != value for key, value in machine.items()):
+        raise UserError(f"{results} is of other versions; delete it to begin anew.")
     runs, ours = found["test_accuracy"], found.setdefault("our_test_accuracy", {})
     for downsampling in ("strided", "maxpool"):
         for fusion in theirs.FUSIONS:
@@ -48,6 +48,10 @@ def main() -> None:
             if arguments.variants and name not in arguments.variants:
                 continue
             protocol = settings["fusion"][fusion]
+            if (protocol["batch_size"], protocol["lr_min"]) != (theirs.BATCH, theirs.LR_MIN):
+                raise UserError(
+                    f"fusion.{fusion} has another batch_size or lr_min than the reference loop; set them back."
+                )
             train, valid, test = (samples(data, split, protocol["xyz_scale"], device) for split in packed.SPLITS)
             done = runs.setdefault(name, {})
             for seed in map(str, arguments.seeds or settings["seeds"]):
@@ -66,7 +70,7 @@ def main() -> None:
                 print(
                     f"{fusion}-{downsampling} seed {seed}: test accuracy {done[seed]:.4f} ({seconds:.0f} s)", flush=True
                 )
-                write_json(RESULTS, found)
+                write_json(results, found)
 
 
 def our_accuracy(

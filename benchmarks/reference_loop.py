@@ -24,6 +24,7 @@ from torch.nn.functional import (
 from torch.utils.data import DataLoader, Dataset
 
 BATCH = 32
+LR_MIN = 1e-6
 MAX_RANGE = 50.0
 
 
@@ -130,7 +131,7 @@ class Embedder(nn.Module):
 def train_epochs(model: nn.Module, train: DataLoader, valid: DataLoader, epochs: int, lr: float = 1e-3) -> float:
     """Train a fusion network, keep the weights with the lowest validation loss; returns the last training loss."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(train), eta_min=1e-6)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(train), eta_min=LR_MIN)
     mean, lowest, kept = 0.0, float("inf"), {}
     for _ in range(epochs):
         model.train()
