@@ -15,6 +15,7 @@ replaced, so that equal data are exported as equal bytes.
 """
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,9 @@ def _export(fo: ModuleType, raw: Path, pairs: Sequence[Pair], folder: Path) -> N
     dataset = fo.Dataset()
     try:
         dataset.add_group_field("group", default="rgb")
-        dataset.add_samples(samples(), progress=False, num_samples=len(pairs) * len(SLICES))
+        made = samples()
+        dataset.add_samples(itertools.islice(made, len(SLICES)), progress=False)  # shows FiftyOne fields and slices
+        dataset.add_samples(made, expand_schema=False, validate=False, progress=False)
         dataset.info = {
             f"{name}_{label}s": angles.tolist()
             for label, pair in calibration.items()
