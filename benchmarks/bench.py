@@ -15,7 +15,7 @@ from pathlib import Path
 
 import reference_loop as theirs
 import torch
-from bench_pipeline import add_whole_study, measure_dvc, measure_simulator, measure_start
+from bench_pipeline import add_whole_study, measure_dvc, measure_dvc_while_stages_run, measure_simulator, measure_start
 from bench_table import Bench, Row, device_name
 from bench_training import PACKED, measure_classifier, measure_contrastive, measure_frozen, measure_whole_runs
 from turns import Side, in_turns
@@ -45,6 +45,7 @@ def main() -> None:
     add_whole_study(bench, machine, settings)
     measure_simulator(bench)
     measure_dvc(bench)
+    measure_dvc_while_stages_run(bench)
     measure_start(bench)
     print(f"\n{bench.path}")
 

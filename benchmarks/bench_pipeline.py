@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import reference_loop as theirs
@@ -23,6 +24,9 @@ STAGES = {
     "train_projector": [],
     "train_rgb2lidar": [],
 }
+TABLES = ("compare_fusion", "ablate_strided", "compare_cilp", "compare_audit", "write_report")
+"""Stages that a clone can run without data or models."""
+AS_MAKE_DOES = "  as `make repro` runs it"
 
 
 def add_whole_study(bench: Bench, machine: dict[str, str], settings: dict) -> None:
@@ -64,18 +68,43 @@ def measure_dvc(bench: Bench) -> None:
     for options in ([], ["--allow-missing"]):
         if options:
             what = f"`dvc repro {options[0]}`, some data not being here, that has nothing to do"
-        command = [sys.executable, "-m", "dvc", "repro", *options]
+        command = [sys.executable, "-m", "cilp.console.quick_dvc", "repro", *options]
         dry = subprocess.run([*command, "--dry"], capture_output=True, text=True, check=False)
         if not dry.returncode and "Running stage" not in dry.stdout:
             break
     else:
         bench.add(what, "not measured: there is something to do, or `dvc repro --dry` fails", aim)
         return
-    for title, module in ((what, "dvc"), ("  as `make repro` runs it", "cilp.console.quick_dvc")):
+    for title, module in ((what, "dvc"), (AS_MAKE_DOES, "cilp.console.quick_dvc")):
         command = [sys.executable, "-m", module, "repro", *options]
         repro = functools.partial(subprocess.run, command, capture_output=True, check=True)
         runs = [bench.seconds(repro) for _ in range(REPEATS)]
         bench.add(title, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
+
+
+def measure_dvc_while_stages_run(bench: Bench) -> None:
+    """What DVC itself takes for a stage that runs: of the committed pipeline, in a clone, with stages that do nothing.
+
+    Several are compared with one, in which DVC has started as well.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        git = functools.partial(subprocess.run, check=True, capture_output=True)
+        git(["git", "clone", "--quiet", "--no-local", "--depth", "1", Path.cwd().as_uri(), folder])
+        pipeline = Path(folder, "dvc.yaml")
+        pipeline.write_text(pipeline.read_text().replace("PYTHONPATH=src python stages/", "true "))
+        for title, module in (
+            ("DVC's own work for a stage that runs", "dvc"),
+            (AS_MAKE_DOES, "cilp.console.quick_dvc"),
+        ):
+            environment = {**os.environ, "PYTHONPATH": str(Path("src").resolve())}
+
+            def repro(names: Sequence[str], module: str = module, environment: dict[str, str] = environment) -> None:
+                command = [sys.executable, "-m", module, "repro", "--force", "--single-item", *names]
+                subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+
+            one, all_of_them = (bench.seconds(functools.partial(repro, names)) for names in (TABLES[:1], TABLES))
+            seconds = (all_of_them - one) / (len(TABLES) - 1)
+            bench.add(title, f"{seconds:.2f} s", seconds=seconds)
 
 
 START = """
