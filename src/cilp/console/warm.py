@@ -66,8 +66,8 @@ sys.exit(code)
 DVC = """#!{python} -P
 import sys
 sys.path.insert(0, {package!r})
-from cilp.console.quick_dvc import main
-sys.exit(main())
+from cilp.console.quick_dvc import run
+run()
 """
 
 
