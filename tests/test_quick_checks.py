@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -105,10 +106,16 @@ def test_what_a_caller_does_to_its_hash_stays_there(folder):
 def test_what_is_missing_or_elsewhere_is_left_to_dvc(folder):
     compute = Counting()
     hashes = Hashes(compute)
-    for asked in (output(folder / "missing"), output(folder, fs="another"), output(folder, repo=None)):
+    nowhere = SimpleNamespace(root_dir=str(folder), tmp_dir=None)
+    for asked in (
+        output(folder / "missing"),
+        output(folder, fs="another"),
+        output(folder, repo=None),
+        output(folder, repo=nowhere),
+    ):
         for _ in range(2):
             hashes(asked)
-    assert compute.calls == 6
+    assert compute.calls == 8
 
 
 def test_the_next_command_knows_the_folders(folder):
@@ -122,6 +129,15 @@ def test_the_next_command_knows_the_folders(folder):
     again.save()
     (folder / "b").unlink()
     assert Hashes(second)(output(folder))[1] != found[0][1]
+
+
+def test_a_folder_that_is_gone_is_forgotten(folder):
+    hashes = Hashes(Counting())
+    for each in (folder, folder / "deep"):
+        hashes(output(each, repo=output(folder).repo))
+    shutil.rmtree(folder / "deep")
+    hashes.save()
+    assert list(json.loads((folder.parent / ".dvc/tmp" / KNOWN).read_text())) == [f"md5:{folder}"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"md5:/data": 1}', '{"md5:/data": ["", {}, "md5"]}', "\udc80"])

@@ -36,7 +36,7 @@ class Hashes:
     def __call__(self, output: Any) -> tuple[Any, Any]:
         from dvc.fs import LocalFileSystem
 
-        if not isinstance(output.fs, LocalFileSystem) or output.repo is None:
+        if not isinstance(output.fs, LocalFileSystem) or output.repo is None or output.repo.tmp_dir is None:
             return self.compute(output)
         if self.file is None:
             self.load(Path(output.repo.tmp_dir, KNOWN))
@@ -61,12 +61,12 @@ class Hashes:
                 self.known[key] = (known, Meta.from_dict(meta), HashInfo(name, value))
 
     def save(self) -> None:
-        """Keep the hashes of folders, if there are new ones and there is a place; a file's is found at once anyway."""
+        """Keep the hashes of folders that there still are, if there are new ones; a file's is found at once anyway."""
         if self.learnt:
             folders = {
                 key: (known, meta.to_dict(), hash_info.name, hash_info.value)
                 for key, (known, meta, hash_info) in self.known.items()
-                if meta.isdir
+                if meta.isdir and Path(key.partition(":")[2]).is_dir()
             }
             with contextlib.suppress(OSError):
                 write_text(self.file, json.dumps(folders))
