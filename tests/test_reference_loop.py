@@ -1,5 +1,6 @@
 """The benchmark compares like with like: the reference loop's networks, inputs and losses are those of the study."""
 
+import copy
 import sys
 from dataclasses import replace
 from itertools import islice
@@ -44,14 +45,14 @@ def test_its_networks_are_ours_to_the_last_bit_of_their_weights(served, name, do
     torch.testing.assert_close(theirs(rgb, lidar), ours(rgb, lidar), rtol=0, atol=1e-9)
 
 
-def copy_weights(ours, theirs):
+def copy_weights(ours, theirs, of=lambda parameter: parameter):
     # both list their parameters modality by modality; ours keeps the linear layers of late fusion beside the encoders
     order = ["rgb.", "rgb_vector.", "lidar.", "lidar_vector.", "fused.", "head."]
     mine = sorted(
         ours.named_parameters(), key=lambda item: next(i for i, p in enumerate(order) if item[0].startswith(p))
     )
     for (_, source), target in zip(mine, theirs.parameters(), strict=True):
-        target.data.copy_(source)
+        target.data.copy_(of(source))
 
 
 class InDouble(Split):
@@ -107,6 +108,35 @@ def test_its_training_is_ours_step_by_step(name, downsampling):
         assert not torch.equal(before, after)
     for mine, other in zip(kept.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", reference_loop.FUSIONS)
+def test_its_gradients_are_no_nearer_to_exact_ones_than_ours(served, name):
+    """In float32, against float64, tensor by tensor: what is left out where nothing is cannot be rounded either.
+
+    With strides, that is; where pixels tie in max-pooling, either of them may get the gradient.
+    """
+    split, _ = served
+    torch.manual_seed(2)
+    ours = fusion.build(name, "strided", 50.0).to(memory_format=torch.channels_last)
+    plain, exact = (reference_loop.fusion_network(name, "strided") for _ in range(2))
+    copy_weights(ours, plain)
+    copy_weights(ours, exact.double())
+    rgb, lidar = split.inputs(slice(0, 8))
+    scaled = rgb.contiguous(), (lidar * ours.xyz_unit).contiguous()
+    for model, views in ((ours, (rgb, lidar)), (plain, scaled), (exact, [view.double() for view in scaled])):
+        logits = model(*views)
+        torch.nn.functional.binary_cross_entropy_with_logits(logits, split.label[:8].to(logits.dtype)).backward()
+    mine = copy.deepcopy(plain)  # in the order of the reference loop's parameters
+    copy_weights(ours, mine, lambda parameter: parameter.grad)
+    errors = [
+        max(
+            float((gradient.double() - parameter.grad).norm() / parameter.grad.norm())
+            for gradient, parameter in zip(gradients, exact.parameters(), strict=True)
+        )
+        for gradients in ([parameter.data for parameter in mine.parameters()], [p.grad for p in plain.parameters()])
+    ]
+    assert errors[0] <= max(errors[1], 1e-6) and errors[1] < 1e-4
 
 
 def test_its_samples_are_ours(served):
