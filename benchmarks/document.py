@@ -38,8 +38,8 @@ def tables(results: Path = RESULTS, metrics: Path = Path("metrics"), record: Pat
             plain = {"bench": bench, "profile": profile, "scale": scale}
             table = study(content, metrics, present) if kind == "study" else plain[kind](content)
             made[kind].append(f"{content['device']}, torch {content['torch']}:\n\n{table}")
-    if accuracies:
-        made["accuracy"] = [accuracy(accuracies, metrics)]
+    for place, kind in (("accuracy", "test_accuracy"), ("same_start", "same_start_test_accuracy")):
+        made[place] = [accuracy(accuracies, metrics, kind)]
     return {name: "# title\n\n" + "\n".join(parts) for name, parts in made.items()}
 
 
@@ -91,14 +91,14 @@ def scale(content: dict) -> str:
     return head + "| --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
 
 
-def accuracy(contents: Sequence[dict], metrics: Path) -> str:
-    """Test accuracies of the reference loop and of ours on the same seeds, of all machines, and whether they differ
-    beyond noise."""
+def accuracy(contents: Sequence[dict], metrics: Path, kind: str) -> str:
+    """Test accuracies of the reference loop, which ``kind`` names, and of ours on the same seeds, of all machines, and
+    whether they differ beyond noise."""
     lines = []
-    for name in dict.fromkeys(name for content in contents for name in content["test_accuracy"]):
+    for name in dict.fromkeys(name for content in contents for name in content.get(kind, {})):
         theirs, ours = {}, by_seed(metrics / f"fusion/{name}.csv", "test_accuracy")
         for content in contents:
-            theirs |= content["test_accuracy"].get(name, {})
+            theirs |= content.get(kind, {}).get(name, {})
             ours |= content.get("our_test_accuracy", {}).get(name, {})
         lines.append(f"| {name} | {_difference(theirs, {seed: ours[seed] for seed in theirs}, count=True)} |")
     head = "| variant | reference loop | ours | seeds | difference (95 %) | verdict |\n"

@@ -7,6 +7,9 @@ names, and evaluates the weights with the lowest validation loss on the held-out
 ``benchmarks/results/reference-accuracy-<device>.json`` after each run, and goes on from there when it is started again;
 delete it to begin anew. Two hours on two cores; with ``--variants late-strided ...``, those alone. Ours are the
 study's, in ``metrics/``; with ``--seeds 54 55 ...``, which the study has not trained, both are trained here.
+
+A network's luck is in its first weights and in the order of its samples, and these differ between the two. With
+``--same-start`` the reference loop has ours: what then differs is rounding.
 """
 
 import argparse
@@ -25,15 +28,18 @@ from cilp.atomic import write_json
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
 from cilp.errors import UserError
+from cilp.models.fusion import build
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import shuffled
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", help="for example late-strided (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="further seeds (default: those of the study)")
+    parser.add_argument("--same-start", action="store_true", help="begin with our weights, in our order of the samples")
     arguments = parser.parse_args()
     settings, device = params.load(), prepare_device("auto")
     data, machine = packed.load(Path("data/packed.pt")), describe(device)
@@ -41,7 +47,8 @@ def main() -> None:
     found = json.loads(results.read_text()) if results.is_file() else {**machine, "test_accuracy": {}}
     if any(found[key] != value for key, value in machine.items()):
         raise UserError(f"{results} is of other versions; delete it to begin anew.")
-    runs, ours = found["test_accuracy"], found.setdefault("our_test_accuracy", {})
+    kind = "same_start_test_accuracy" if arguments.same_start else "test_accuracy"
+    runs, ours = found.setdefault(kind, {}), found.setdefault("our_test_accuracy", {})
     for downsampling in ("strided", "maxpool"):
         for fusion in theirs.FUSIONS:
             name = f"{fusion}-{downsampling}"
@@ -57,20 +64,41 @@ def main() -> None:
             for seed in map(str, arguments.seeds or settings["seeds"]):
                 if seed in done:
                     continue
-                if int(seed) not in settings["seeds"]:
+                if int(seed) not in settings["seeds"] and seed not in ours.get(name, {}):
                     ours.setdefault(name, {})[seed] = our_accuracy(
                         fusion, downsampling, int(seed), settings, data, device
                     )
                 start = time.perf_counter()
-                torch.manual_seed(int(seed))
-                model = theirs.fusion_network(fusion, downsampling).to(device)
-                theirs.train_epochs(model, *theirs.loaders(train, valid), protocol["epochs"], protocol["lr"])
-                done[seed] = accuracy(model, test)
+                done[seed] = their_accuracy(
+                    fusion, downsampling, int(seed), protocol, (train, valid, test), arguments.same_start
+                )
                 seconds = time.perf_counter() - start
                 print(
                     f"{fusion}-{downsampling} seed {seed}: test accuracy {done[seed]:.4f} ({seconds:.0f} s)", flush=True
                 )
                 write_json(results, found)
+
+
+def their_accuracy(
+    fusion: str,
+    downsampling: str,
+    seed: int,
+    protocol: dict[str, Any],
+    splits: tuple[theirs.Samples, theirs.Samples, theirs.Samples],
+    same_start: bool,
+) -> float:
+    """Test accuracy of a variant, trained by the reference loop."""
+    train, valid, test = splits
+    torch.manual_seed(seed)
+    model = theirs.fusion_network(fusion, downsampling).to(train.device)
+    batches, validation = theirs.loaders(train, valid)
+    if same_start:
+        torch.manual_seed(seed)
+        theirs.copy_weights(build(fusion, downsampling, protocol["xyz_scale"]), model)
+        rows = (batch for (batch,) in shuffled(len(train), theirs.BATCH, seed, torch.device("cpu")))
+        batches = theirs.InOrder(train, rows)
+    theirs.train_epochs(model, batches, validation, protocol["epochs"], protocol["lr"])
+    return accuracy(model, test)
 
 
 def our_accuracy(

@@ -10,7 +10,8 @@ Faithful to how that study is described, slow habits included, and used by the b
 """
 
 import copy
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,20 @@ def loaders(train: Samples, valid: Samples) -> tuple[DataLoader, DataLoader]:
     return DataLoader(train, BATCH, shuffle=True, drop_last=True), DataLoader(valid, BATCH, drop_last=True)
 
 
+class InOrder:
+    """A loader of training batches in an order that is given, pass after pass: rows (B,) int64 without end."""
+
+    def __init__(self, train: Samples, rows: Iterator[Tensor]):
+        self.train, self.rows = train, rows
+
+    def __len__(self) -> int:
+        return len(self.train) // BATCH
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for rows in islice(self.rows, len(self)):
+            yield tuple(torch.stack(part) for part in zip(*(self.train[row] for row in rows.tolist()), strict=True))
+
+
 def convolutions(channels: list[int], downsampling: str) -> nn.Sequential:
     """3x3 convolutions with ReLU that halve height and width, by pooling or by stride."""
     layers: list[nn.Module] = []
@@ -112,6 +127,20 @@ FUSIONS = ("late", "concat", "add", "hadamard")
 def fusion_network(fusion: str, downsampling: str) -> nn.Module:
     """The reference study's network of a variant."""
     return Late(downsampling) if fusion == "late" else Intermediate(fusion, downsampling)
+
+
+def copy_weights(ours: nn.Module, network: nn.Module) -> None:
+    """Give a network of ``fusion_network`` the weights of ours of the same variant.
+
+    Both list their parameters modality by modality; ours keeps the linear layers of late fusion beside the encoders.
+    """
+    order = ("rgb.", "rgb_vector.", "lidar.", "lidar_vector.", "fused.", "head.")
+    place = {
+        name: next(k for k, part in enumerate(order) if name.startswith(part)) for name, _ in ours.named_parameters()
+    }
+    mine = sorted(ours.named_parameters(), key=lambda item: place[item[0]])
+    for (_, source), target in zip(mine, network.parameters(), strict=True):
+        target.data.copy_(source)
 
 
 class Embedder(nn.Module):

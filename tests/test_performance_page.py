@@ -26,7 +26,7 @@ def document(monkeypatch):
 def test_its_tables_are_those_of_the_results(document):
     page = (ROOT / document.PAGE).read_text(encoding="utf-8")
     tables = document.tables(ROOT / document.RESULTS, ROOT / "metrics", ROOT / "dvc.lock")
-    assert set(tables) == {"bench", "profile", "scale", "accuracy", "study"}
+    assert set(tables) == {"bench", "profile", "scale", "accuracy", "same_start", "study"}
     assert insert_tables(page, tables) == page
 
 

@@ -40,19 +40,9 @@ def test_its_networks_are_ours_to_the_last_bit_of_their_weights(served, name, do
     ours = fusion.build(name, downsampling, 1.0).double()
     theirs = reference_loop.fusion_network(name, downsampling).double()
     assert count_parameters(ours) == count_parameters(theirs)
-    copy_weights(ours, theirs)
+    reference_loop.copy_weights(ours, theirs)
     rgb, lidar = (view.double() for view in split.inputs(slice(0, 6)))
     torch.testing.assert_close(theirs(rgb, lidar), ours(rgb, lidar), rtol=0, atol=1e-9)
-
-
-def copy_weights(ours, theirs, of=lambda parameter: parameter):
-    # both list their parameters modality by modality; ours keeps the linear layers of late fusion beside the encoders
-    order = ["rgb.", "rgb_vector.", "lidar.", "lidar_vector.", "fused.", "head."]
-    mine = sorted(
-        ours.named_parameters(), key=lambda item: next(i for i, p in enumerate(order) if item[0].startswith(p))
-    )
-    for (_, source), target in zip(mine, theirs.parameters(), strict=True):
-        target.data.copy_(of(source))
 
 
 class InDouble(Split):
@@ -94,7 +84,7 @@ def test_its_training_is_ours_step_by_step(name, downsampling):
     done = train_classifier(build, train, valid, protocol, seed=3, label="ours")
     torch.manual_seed(3)
     initial, theirs, kept = build(), *(reference_loop.fusion_network(name, downsampling).double() for _ in range(2))
-    copy_weights(initial, theirs)
+    reference_loop.copy_weights(initial, theirs)
     loss = reference_loop.train_epochs(
         theirs,
         Batches(train, shuffled(len(train), protocol.batch_size, 3, CPU), protocol.batch_size),
@@ -103,7 +93,7 @@ def test_its_training_is_ours_step_by_step(name, downsampling):
     )
     assert loss == pytest.approx(done.history[-1].train_loss, abs=1e-9)
     assert done.best.epoch < protocol.epochs
-    copy_weights(done.model, kept)
+    reference_loop.copy_weights(done.model, kept)
     for before, after in zip(initial.parameters(), done.model.parameters(), strict=True):
         assert not torch.equal(before, after)
     for mine, other in zip(kept.parameters(), theirs.parameters(), strict=True):
@@ -120,15 +110,17 @@ def test_its_gradients_are_no_nearer_to_exact_ones_than_ours(served, name):
     torch.manual_seed(2)
     ours = fusion.build(name, "strided", 50.0).to(memory_format=torch.channels_last)
     plain, exact = (reference_loop.fusion_network(name, "strided") for _ in range(2))
-    copy_weights(ours, plain)
-    copy_weights(ours, exact.double())
+    reference_loop.copy_weights(ours, plain)
+    reference_loop.copy_weights(ours, exact.double())
     rgb, lidar = split.inputs(slice(0, 8))
     scaled = rgb.contiguous(), (lidar * ours.xyz_unit).contiguous()
     for model, views in ((ours, (rgb, lidar)), (plain, scaled), (exact, [view.double() for view in scaled])):
         logits = model(*views)
         torch.nn.functional.binary_cross_entropy_with_logits(logits, split.label[:8].to(logits.dtype)).backward()
     mine = copy.deepcopy(plain)  # in the order of the reference loop's parameters
-    copy_weights(ours, mine, lambda parameter: parameter.grad)
+    for parameter in ours.parameters():
+        parameter.data = parameter.grad
+    reference_loop.copy_weights(ours, mine)
     errors = [
         max(
             float((gradient.double() - parameter.grad).norm() / parameter.grad.norm())
