@@ -1,7 +1,7 @@
 """What DVC looks up for each stage, looked up once: hashes of what has not changed, locks that it holds, params.
 
 A study has a thousand dependencies, most of them the same files and folders stage after stage. DVC walks a folder of
-12,000 files each time to find that none has changed, and writes its file of locks eight times for a stage.
+12,000 files each time to find that none has changed, and writes its file of locks sixteen times for a stage.
 """
 
 import contextlib

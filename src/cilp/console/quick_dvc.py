@@ -38,7 +38,7 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
-    os._exit(code)
+    os._exit(code or 0)
 
 
 def main() -> int:
