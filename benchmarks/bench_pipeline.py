@@ -87,23 +87,21 @@ def measure_dvc_while_stages_run(bench: Bench) -> None:
 
     Several are compared with one, in which DVC has started as well.
     """
+    environment = {**os.environ, "PYTHONPATH": str(Path("src").resolve())}
     with tempfile.TemporaryDirectory() as folder:
-        git = functools.partial(subprocess.run, check=True, capture_output=True)
-        git(["git", "clone", "--quiet", "--no-local", "--depth", "1", Path.cwd().as_uri(), folder])
+        clone = ["git", "clone", "--quiet", "--no-local", "--depth", "1", Path.cwd().as_uri(), folder]
+        subprocess.run(clone, check=True, capture_output=True)
         pipeline = Path(folder, "dvc.yaml")
         pipeline.write_text(pipeline.read_text().replace("PYTHONPATH=src python stages/", "true "))
-        for title, module in (
-            ("DVC's own work for a stage that runs", "dvc"),
-            (AS_MAKE_DOES, "cilp.console.quick_dvc"),
-        ):
-            environment = {**os.environ, "PYTHONPATH": str(Path("src").resolve())}
 
-            def repro(names: Sequence[str], module: str = module, environment: dict[str, str] = environment) -> None:
-                command = [sys.executable, "-m", module, "repro", "--force", "--single-item", *names]
-                subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+        def repro(module: str, names: Sequence[str]) -> None:
+            command = [sys.executable, "-m", module, "repro", "--force", "--single-item", *names]
+            subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
 
-            one, all_of_them = (bench.seconds(functools.partial(repro, names)) for names in (TABLES[:1], TABLES))
-            seconds = (all_of_them - one) / (len(TABLES) - 1)
+        what = "DVC's own work for a stage that runs"
+        for title, module in ((what, "dvc"), (AS_MAKE_DOES, "cilp.console.quick_dvc")):
+            times = [bench.seconds(functools.partial(repro, module, names)) for names in (TABLES[:1], TABLES)]
+            seconds = (times[1] - times[0]) / (len(TABLES) - 1)
             bench.add(title, f"{seconds:.2f} s", seconds=seconds)
 
 
