@@ -12,7 +12,8 @@ import pytest
 import yaml
 from clone import ROOT, run
 
-from cilp.console.quick_checks import KNOWN, Hashes, collecting, looking_up, nesting, resolving, signature
+from cilp.console import quick_checks
+from cilp.console.quick_checks import KNOWN, Hashes, checking, collecting, looking_up, nesting, resolving, signature
 
 
 @pytest.fixture
@@ -158,6 +159,47 @@ def test_where_nothing_can_be_written_nothing_is_kept(folder):
     assert (folder / "a").read_text() == "a"
 
 
+@pytest.fixture
+def walks(monkeypatch):
+    """Of which paths signatures are taken."""
+    taken = []
+
+    def counted(*paths):
+        taken.append(paths[0])
+        return signature(*paths)
+
+    monkeypatch.setattr(quick_checks, "signature", counted)
+    return taken
+
+
+def test_checks_between_which_nothing_runs_walk_a_folder_once(folder, walks):
+    hashes = Hashes(Counting())
+    check = hashes.steady(lambda: hashes(output(folder))[1].value)
+    assert [check() for _ in range(3)] == ["1.dir"] * 3 and len(walks) == 1
+    rewritten(folder)
+    assert hashes(output(folder))[1].value == "2.dir", "who asks otherwise is told what there is now"
+
+
+def test_a_check_after_a_stage_looks_anew(folder, walks):
+    hashes = Hashes(Counting())
+    check = hashes.steady(lambda: hashes(output(folder))[1].value)
+    run_stage = hashes.changing(lambda: rewritten(folder))
+    fail = hashes.changing(lambda: rewritten(folder) or 1 / 0)
+    assert [check(), run_stage(), check()] == ["1.dir", None, "2.dir"]
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert check() == "3.dir" and len(walks) == 3
+
+
+def test_a_check_that_fails_is_over(folder, walks):
+    hashes = Hashes(Counting())
+    with pytest.raises(ZeroDivisionError):
+        hashes.steady(lambda: 1 / 0)()
+    for _ in range(2):
+        hashes(output(folder))
+    assert len(walks) == 2
+
+
 def test_a_signature_needs_what_it_is_of(folder):
     with pytest.raises(FileNotFoundError):
         signature(str(folder / "missing"), str(folder))
@@ -259,6 +301,70 @@ def test_where_a_path_lies_is_what_dvc_says(tmp_path):
         assert resolve(config, url="a") == get_cloud_fs(config, url="a")
     assert resolve(config, url="a", version_aware=True) == get_cloud_fs(config, url="a", version_aware=True)
     assert plain == {"a": 3, "s3://bucket/e": 4}
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """DVC's cache with a folder of three files in it."""
+    from dvc.fs import LocalFileSystem
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db.local import LocalHashFileDB
+    from dvc_data.hashfile.transfer import transfer
+
+    for name in "abc":
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_text(name)
+    files = LocalFileSystem()
+    cache = LocalHashFileDB(files, str(tmp_path / "cache"))
+    staging, _, found = build(cache, str(tmp_path / "data"), files, "md5")
+    transfer(staging, cache, {found.hash_info}, shallow=False)
+    return cache, found
+
+
+def unprotected(path):
+    path.chmod(0o644)
+
+
+def damaged(path):
+    path.chmod(0o644)
+    path.write_text("other")
+
+
+@pytest.mark.parametrize("which", ["file", "folder"])
+@pytest.mark.parametrize("change", [None, unprotected, damaged, Path.unlink])
+def test_a_cache_is_checked_as_dvc_checks_it(cached, change, which):
+    from dvc_data.hashfile import check
+
+    cache, found = cached
+    oid = found.oid if which == "folder" else next(iter(found))[2].value
+    path, before = Path(cache.oid_to_path(oid)), Path(cache.oid_to_path(oid)).read_bytes()
+    said = []
+    for look in (check, checking(check)):
+        if change:
+            change(path)
+        try:
+            look(cache, found)
+        except Exception as error:
+            said.append((type(error), str(error)))
+        else:
+            said.append(oct(path.stat().st_mode))
+        path.unlink(missing_ok=True)
+        path.write_bytes(before)
+        path.chmod(0o444)
+    assert said[0] == said[1]
+    assert (change in (damaged, Path.unlink)) == isinstance(said[0], tuple)
+
+
+def test_one_file_of_a_cache_is_left_to_dvc(cached):
+    from dvc_data.hashfile import load
+
+    cache, found = cached
+    asked = []
+    look = checking(lambda *arguments, **options: asked.append(options))
+    look(cache, load(cache, next(iter(found))[2]))
+    look(cache, found, check_hash=False)
+    look("another", found)
+    assert asked == [{}, {"check_hash": False}, {}]
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """DVC as `make repro` runs it: it writes the same bytes, and what it parses less is what it would have parsed."""
 
+import datetime
 import gc
 import importlib.metadata
+import json
 import re
 import sys
 
@@ -21,10 +23,11 @@ ANOTHER = {
 @pytest.fixture(scope="module", autouse=True)
 def _dvc():
     """A second to import, which is not for every worker to spend when it collects tests."""
-    global dpath, dvcfile, output, reproduce, rwlock, strictyaml, _yaml
+    global dpath, dvcfile, output, reproduce, rwlock, strictyaml, Stage, _yaml
     import dpath
     from dvc import dvcfile, output, rwlock
     from dvc.repo import reproduce
+    from dvc.stage import Stage
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
@@ -47,7 +50,8 @@ def quick(monkeypatch):
     for module in (_yaml, strictyaml):
         monkeypatch.setattr(module, "parse_yaml", parse)
     replaced = (dvcfile, "modify_yaml"), (output.Output, "_get_hash_meta"), (rwlock, "rwlock"), (dpath, "get")
-    for place, name in (*replaced, (output, "get_cloud_fs"), (reproduce, "collect_stages")):
+    replaced += (output, "get_cloud_fs"), (output, "ocheck"), (reproduce, "collect_stages")
+    for place, name in (*replaced, *((Stage, name) for name in ("changed", "run", "checkout"))):
         monkeypatch.setattr(place, name, getattr(place, name))
     thresholds = gc.get_threshold()
     yield quickly
@@ -168,6 +172,45 @@ def test_a_text_is_parsed_once_and_each_caller_may_change_what_it_got():
     assert remembering("2", "params.yaml") == {"a": ["2"]} and parsed == ["1", "2"]
     remembering("2", "params.yaml", typ="rt")
     assert parsed == ["1", "2", "2"]
+
+
+def refuse(text, path, typ="safe"):
+    raise AssertionError(text)
+
+
+def test_the_next_command_knows_the_texts(tmp_path):
+    meanings = {"1": {"b": [1, 2.5, None, True, 1e-06, "é"], "a": {}}, "2": [], "\udc80": float("inf")}
+    first = Remembering(lambda text, path: meanings[text])
+    for text in meanings:
+        first(text, "params.yaml")
+    first.save(tmp_path / "kept.json")
+    second = Remembering(refuse)
+    second.load(tmp_path / "kept.json")
+    assert [repr(second(text, "params.yaml")) for text in meanings] == [repr(value) for value in meanings.values()]
+    (tmp_path / "kept.json").unlink()
+    second.save(tmp_path / "kept.json")
+    assert not list(tmp_path.iterdir()), "nothing was learnt"
+
+
+@pytest.mark.parametrize("meaning", [{1: "a key that JSON makes a text"}, {"a": datetime.date(2026, 1, 1)}, (1, 2)])
+def test_what_is_another_thing_as_json_is_parsed_by_the_next_command_too(tmp_path, meaning):
+    first = Remembering(lambda text, path: meaning)
+    first("1", "params.yaml")
+    first.save(tmp_path / "kept.json")
+    second = Remembering(lambda text, path: "parsed")
+    second.load(tmp_path / "kept.json")
+    assert second("1", "params.yaml") == "parsed"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "\udc80"])
+def test_a_file_of_texts_that_is_none_is_as_good_as_none(tmp_path, text):
+    (tmp_path / "kept.json").write_bytes(text.encode(errors="surrogateescape"))
+    remembering = Remembering(lambda text, path: "parsed")
+    for name in ("kept.json", "none/kept.json"):
+        remembering.load(tmp_path / name)
+        assert remembering("1", "params.yaml") == "parsed"
+        remembering.save(tmp_path / name)
+    assert json.loads((tmp_path / "kept.json").read_text()) and not (tmp_path / "none").exists()
 
 
 def test_what_cannot_be_parsed_is_refused_each_time(quick, tmp_path):

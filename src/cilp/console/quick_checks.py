@@ -32,6 +32,9 @@ class Hashes:
         self.known: dict[str, tuple[str, Any, Any]] = {}
         self.file: Path | None = None
         self.learnt = False
+        self.signatures: dict[tuple[str, ...], str] | None = None
+        """While DVC looks for what has changed, those it has seen since a stage ran."""
+        self.kept: dict[tuple[str, ...], str] = {}
 
     def __call__(self, output: Any) -> tuple[Any, Any]:
         from dvc.fs import LocalFileSystem
@@ -41,7 +44,7 @@ class Hashes:
         if self.file is None:
             self.load(Path(output.repo.tmp_dir, KNOWN))
         try:
-            now = signature(output.fs_path, f"{output.repo.root_dir}/.dvcignore")
+            now = self.signature(output.fs_path, f"{output.repo.root_dir}/.dvcignore")
         except OSError:  # DVC has words of its own for what is missing
             return self.compute(output)
         key = f"{output.hash_name}:{output.fs_path}"
@@ -49,6 +52,37 @@ class Hashes:
             self.known[key] = (now, *self.compute(output))
             self.learnt |= self.known[key][1].isdir
         return copy.copy(self.known[key][1]), copy.copy(self.known[key][2])
+
+    def signature(self, *paths: str) -> str:
+        """``signature``, taken once in all the checks between which no stage runs."""
+        if self.signatures is None:
+            return signature(*paths)
+        if paths not in self.signatures:
+            self.signatures[paths] = signature(*paths)
+        return self.signatures[paths]
+
+    def steady(self, check: Callable[..., Any]) -> Callable[..., Any]:
+        """``check``, which looks for what has changed, and itself changes nothing."""
+
+        def checked(*arguments: Any, **options: Any) -> Any:
+            self.signatures = self.kept
+            try:
+                return check(*arguments, **options)
+            finally:
+                self.signatures = None
+
+        return checked
+
+    def changing(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        """``act``, after which a check has to look anew."""
+
+        def acted(*arguments: Any, **options: Any) -> Any:
+            try:
+                return act(*arguments, **options)
+            finally:
+                self.kept.clear()
+
+        return acted
 
     def load(self, file: Path) -> None:
         """What another command has saved, if it can be read."""
@@ -164,3 +198,21 @@ def collecting(collect_stages: Callable[..., Any]) -> Callable[..., Any]:
         return collect_stages(repo, targets, recursive=recursive, glob=glob)
 
     return collect
+
+
+def checking(check: Callable[..., Any]) -> Callable[..., Any]:
+    """DVC's check that its cache has all of a folder's files, each read-only, with less to do about each that is so."""
+
+    def check_all(cache: Any, found: Any, **options: Any) -> None:
+        from dvc_data.hashfile.db.local import LocalHashFileDB
+        from dvc_data.hashfile.tree import Tree
+
+        if options or not isinstance(cache, LocalHashFileDB) or not isinstance(found, Tree):
+            check(cache, found, **options)
+            return
+        for oid in [*(hash_info.value for _, _, hash_info in found), found.oid]:
+            status = os.stat(cache.oid_to_path(oid))  # noqa: PTH116 - to make a Path takes longer than to look
+            if stat.S_IMODE(status.st_mode) != cache.CACHE_MODE:
+                cache.check(oid)
+
+    return check_all

@@ -12,6 +12,8 @@ What it looks up less often, hashes above all, is in ``quick_checks.py``.
 import atexit
 import contextlib
 import gc
+import hashlib
+import json
 import os
 import pickle
 import re
@@ -23,9 +25,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cilp.atomic import write_text
-from cilp.console.quick_checks import Hashes, collecting, looking_up, nesting, resolving
+from cilp.console.quick_checks import Hashes, checking, collecting, looking_up, nesting, resolving
 
 LOCK = "dvc.lock"
+KNOWN = Path(".dvc/tmp/quick-texts.json")
+"""In DVC's folder for what may be lost, what the last texts mean, for the next command."""
 TEXTS = 4
 """That are remembered: params, the pipeline, its lock file before and after a change."""
 
@@ -42,21 +46,24 @@ def run() -> NoReturn:
 
 
 def main() -> int:
-    hashes = quicken()
+    hashes, parse = quicken()
     from dvc.cli import main as dvc
 
+    parse.load(KNOWN)
     try:
         return dvc(sys.argv[1:])
     finally:
         hashes.save()
+        parse.save(KNOWN)
 
 
-def quicken() -> Hashes:
+def quicken() -> "tuple[Hashes, Remembering]":
     """Replace what DVC reads and writes YAML and looks things up with, in this process, and seldom look for garbage."""
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(1_000_000, 50, 50)
     import dpath
     from dvc import dvcfile, output, rwlock
     from dvc.repo import reproduce
+    from dvc.stage import Stage
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
@@ -65,11 +72,15 @@ def quicken() -> Hashes:
     dvcfile.modify_yaml = modifying(parse, dvcfile.modify_yaml, _yaml.dumps_yaml)
     hashes = Hashes(output.Output._get_hash_meta)
     output.Output._get_hash_meta = lambda self: hashes(self)
+    Stage.changed, Stage.run, Stage.checkout = (
+        hashes.steady(Stage.changed), hashes.changing(Stage.run), hashes.changing(Stage.checkout)
+    )  # fmt: skip
+    output.ocheck = checking(output.ocheck)
     rwlock.rwlock = nesting(rwlock.rwlock)
     dpath.get = looking_up(dpath.get)
     output.get_cloud_fs = resolving(output.get_cloud_fs)
     reproduce.collect_stages = collecting(reproduce.collect_stages)
-    return hashes
+    return hashes, parse
 
 
 class Remembering:
@@ -78,20 +89,45 @@ class Remembering:
     def __init__(self, parse: Callable[..., Any]):
         self.parse = parse
         self.known: OrderedDict[str, bytes] = OrderedDict()
+        self.learnt = False
 
     def __call__(self, text: str, path: Any, typ: str = "safe") -> Any:
         if typ != "safe":  # with comments
             return self.parse(text, path, typ)
-        if text not in self.known:
+        key = _digest(text)
+        if key not in self.known:
             self.remember(text, self.parse(text, path))
-        self.known.move_to_end(text)
-        return pickle.loads(self.known[text])
+        self.known.move_to_end(key)
+        return pickle.loads(self.known[key])
 
     def remember(self, text: str, meaning: Any) -> None:
         """What ``text`` means, as plain values."""
-        self.known[text] = pickle.dumps(meaning)
+        self.known[_digest(text)] = pickle.dumps(meaning)
+        self.learnt = True
         while len(self.known) > TEXTS:
             self.known.popitem(last=False)
+
+    def load(self, file: Path) -> None:
+        """What another command has saved, if it can be read."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            for key, meaning in json.loads(file.read_text("utf-8")).items():
+                self.known[key] = pickle.dumps(meaning)
+
+    def save(self, file: Path) -> None:
+        """Keep what is new, if it is the same as JSON, and if there is a folder for it."""
+        if not self.learnt or not file.parent.is_dir():
+            return
+        meanings = {}
+        for key, meaning in ((key, pickle.loads(pickled)) for key, pickled in self.known.items()):
+            with contextlib.suppress(TypeError, ValueError):  # a date, for one, is not
+                if repr(json.loads(json.dumps(meaning))) == repr(meaning):
+                    meanings[key] = meaning
+        with contextlib.suppress(OSError):
+            write_text(file, json.dumps(meanings))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 
 def modifying(parse: Remembering, modify_yaml: Callable[..., Any], dumps: Callable[[Any], str]) -> Callable[..., Any]:
