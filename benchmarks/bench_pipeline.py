@@ -109,6 +109,7 @@ START = """
 import os, sys, time
 start = time.perf_counter()
 import runpy
+import cilp
 import torch
 
 def stop(*_):

@@ -1,7 +1,6 @@
 """DVC as `make repro` runs it: it writes the same bytes, and what it parses less is what it would have parsed."""
 
 import datetime
-import gc
 import importlib.metadata
 import json
 import re
@@ -53,9 +52,7 @@ def quick(monkeypatch):
     replaced += (output, "get_cloud_fs"), (output, "ocheck"), (reproduce, "collect_stages")
     for place, name in (*replaced, *((Stage, name) for name in ("changed", "run", "checkout"))):
         monkeypatch.setattr(place, name, getattr(place, name))
-    thresholds = gc.get_threshold()
-    yield quickly
-    gc.set_threshold(*thresholds)
+    return quickly
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import gc
 import math
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from cilp.errors import UserError
 from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.sensors import ray_directions
-from cilp.training import checkpoint
+from cilp.training import checkpoint, step
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import EVALUATION_BATCH, cpu_name, describe, exact_products, prepare_device
 from cilp.training.inputs import load_split, xyza
@@ -128,6 +129,26 @@ def test_the_fast_step_equals_a_plain_one(splits):
     # the parameters of the fast network lie in another order in memory: compare by name
     flat = torch.cat([parameter.detach().contiguous().flatten() for parameter in fast.parameters()])
     torch.testing.assert_close(flat, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
+def test_steps_leave_nothing_for_the_garbage_collector(splits, monkeypatch, downsampling):
+    """So that it may look for garbage as seldom as the package tells it to, with no memory lost."""
+    garbage, take_step = [], step.Step.__call__
+
+    def counted(*arguments):
+        loss = take_step(*arguments)
+        garbage.append(gc.collect())
+        return loss
+
+    monkeypatch.setattr(step.Step, "__call__", counted)
+    assert gc.get_threshold()[0] >= 100_000
+    gc.disable()
+    try:
+        train(splits, name="concat", downsampling=downsampling)
+    finally:
+        gc.enable()
+    assert len(garbage) > 2 and not any(garbage[1:])
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_where(splits):

@@ -11,7 +11,6 @@ What it looks up less often, hashes above all, is in ``quick_checks.py``.
 
 import atexit
 import contextlib
-import gc
 import hashlib
 import json
 import os
@@ -58,8 +57,7 @@ def main() -> int:
 
 
 def quicken() -> "tuple[Hashes, Remembering]":
-    """Replace what DVC reads and writes YAML and looks things up with, in this process, and seldom look for garbage."""
-    gc.set_threshold(1_000_000, 50, 50)
+    """Replace what DVC reads and writes YAML and looks things up with, in this process."""
     import dpath
     from dvc import dvcfile, output, rwlock
     from dvc.repo import reproduce

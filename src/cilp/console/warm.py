@@ -135,10 +135,12 @@ def serve(address: str, modules: Sequence[str]) -> None:
 
 def _preload(modules: Sequence[str]) -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has begun to use CUDA cannot fork
+    gc.disable()  # all of it stays
     for name in modules:
         with contextlib.suppress(ImportError):  # a lean environment
             __import__(name)
     gc.freeze()  # or else each fork copies all of it when it collects
+    gc.enable()
     atexit._clear()  # what was made above, W&B's folder for pictures, serves the next ones too
 
 
