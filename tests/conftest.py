@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import cilp  # noqa: F401 - before PyTorch, so that no garbage is looked for while that is imported
+
 _settings = Path(tempfile.mkdtemp(prefix="settings-"))
 for name in [name for name in os.environ if name.startswith(("FIFTYONE_", "WANDB_", "DVC_"))]:
     del os.environ[name]

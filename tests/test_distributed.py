@@ -21,6 +21,7 @@ import os
 import sys
 from pathlib import Path
 
+import cilp
 import torch
 from synthetic import make_packed
 
