@@ -1,5 +1,6 @@
 """The whole pipeline through DVC in a temporary clone, made tiny by params."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -104,6 +105,22 @@ def test_a_second_repro_runs_nothing(project):
     assert "up to date" in output
     assert "up to date" in run(project, "dvc", "repro", "--dry", "--allow-missing")
     assert not run(project, "git", "status", "--porcelain")
+
+
+def test_results_are_links_into_dvcs_cache_which_a_stage_by_hand_leaves_whole(project):
+    """They do not lie on the disk twice, and are not changed by mistake."""
+    models = [path for path in (project / "models").rglob("*") if path.is_file()]
+    assert len(models) > 10 and not any(path.stat().st_mode & 0o222 for path in models)
+    shutil.rmtree(project / "data/raw")  # this project is a copy of the one that ran
+    run(project, "dvc", "checkout", "acquire")
+    assert all(path.stat().st_nlink > 1 for path in (project / "data/raw").rglob("*.npy"))
+    run(project, sys.executable, "stages/acquire.py")
+    assert all(path.stat().st_nlink == 1 for path in (project / "data/raw").rglob("*.npy"))
+    cached = [path for path in (project / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
+    assert len(cached) > 100
+    for path in cached:
+        assert hashlib.md5(path.read_bytes()).hexdigest() == f"{path.parent.name}{path.stem}"
+    assert "up to date" in run(project, "dvc", "status")
 
 
 def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project, warm):
