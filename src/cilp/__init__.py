@@ -6,6 +6,6 @@ import os
 # PyTorch's memory in huge pages, where Linux has them: the same numbers, sooner (docs/performance.md)
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-# Imports make a million objects that stay: looking among them for garbage takes a fifth of the time. Later there is
+# Imports make 300,000 objects that stay: looking among them for garbage takes a fifth of the time. Later there is
 # little of it, a training step makes none (tests/test_training.py).
 gc.set_threshold(1_000_000, 50, 50)
