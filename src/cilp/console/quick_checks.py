@@ -32,9 +32,10 @@ class Hashes:
         self.known: dict[str, tuple[str, Any, Any]] = {}
         self.file: Path | None = None
         self.learnt = False
-        self.signatures: dict[tuple[str, ...], str] | None = None
-        """While DVC looks for what has changed, those it has seen since a stage ran."""
-        self.kept: dict[tuple[str, ...], str] = {}
+        self.checking = False
+        """Whether DVC is looking for what has changed, and changes nothing."""
+        self.signatures: dict[tuple[str, ...], str] = {}
+        """Those it has seen while checking, since a stage ran."""
 
     def __call__(self, output: Any) -> tuple[Any, Any]:
         from dvc.fs import LocalFileSystem
@@ -55,7 +56,7 @@ class Hashes:
 
     def signature(self, *paths: str) -> str:
         """``signature``, taken once in all the checks between which no stage runs."""
-        if self.signatures is None:
+        if not self.checking:
             return signature(*paths)
         if paths not in self.signatures:
             self.signatures[paths] = signature(*paths)
@@ -65,11 +66,11 @@ class Hashes:
         """``check``, which looks for what has changed, and itself changes nothing."""
 
         def checked(*arguments: Any, **options: Any) -> Any:
-            self.signatures = self.kept
+            self.checking = True
             try:
                 return check(*arguments, **options)
             finally:
-                self.signatures = None
+                self.checking = False
 
         return checked
 
@@ -80,7 +81,7 @@ class Hashes:
             try:
                 return act(*arguments, **options)
             finally:
-                self.kept.clear()
+                self.signatures.clear()
 
         return acted
 
