@@ -4,9 +4,18 @@ import math
 import numpy as np
 import pytest
 
-from cilp.evaluation.significance import SignificanceParams, accuracies, compare, difference, estimate, pairs
+from cilp.evaluation.significance import (
+    Comparison,
+    Difference,
+    SignificanceParams,
+    accuracies,
+    compare,
+    difference,
+    estimate,
+    pairs,
+)
 from cilp.evaluation.table import Prediction
-from cilp.report.significance import significance_json, significance_markdown
+from cilp.report.significance import comparison_rows, significance_json, significance_markdown
 from cilp.report.titles import title
 
 PARAMS = SignificanceParams(resamples=2000, confidence=0.95, seed=0)
@@ -148,6 +157,12 @@ def test_the_table_says_what_is_within_noise():
     found = significance_json(models, comparisons, 0.95)
     assert [entry["within_noise"] for entry in found["comparisons"]] == [True, False]
     assert title("lidar") == "LiDAR classifier" and title("fusion/add-strided") == "addition, strided convolution"
+
+
+@pytest.mark.parametrize(("p", "shown"), [(0.12345, "0.123"), (0.0005, "0.001"), (0.0004, "< 0.001"), (0.0, "< 0.001")])
+def test_no_p_value_is_said_to_be_nothing(p, shown):
+    (row,) = comparison_rows([Comparison("lidar", "rgb2lidar", Difference(0.1, 0.0, 0.2, p), p)], 0.95)[2:]
+    assert f" | {shown} | " in row
 
 
 @pytest.mark.parametrize("values", [{"resamples": 10}, {"confidence": 1.0}, {"seed": -1}])

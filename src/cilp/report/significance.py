@@ -35,27 +35,15 @@ def significance_markdown(
 
     ``samples`` is how many pairs the ``scenes`` hold.
     """
-    share = f"{100 * params.confidence:g}%"
     lines = [
         "# Which differences are real?",
         "",
-        f"| model | test accuracy | {share} interval |",
+        f"| model | test accuracy | {_percent(params.confidence)} interval |",
         "| --- | --- | --- |",
     ]
     for name, found in models.items():
         lines.append(f"| {title(name)} | {found.mean:.4f} | {found.low:.4f} to {found.high:.4f} |")
-    lines += [
-        "",
-        f"| compared | difference | {share} interval | p, corrected | verdict |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for it in comparisons:
-        noise = it.within_noise(params.confidence)
-        mark, word = ("", "within noise") if noise else ("**", "differs")
-        lines.append(
-            f"| {title(it.second)} - {title(it.first)} | {mark}{it.difference.mean:+.4f}{mark} | "
-            f"{it.difference.low:+.4f} to {it.difference.high:+.4f} | {it.p_corrected:.3f} | {mark}{word}{mark} |"
-        )
+    lines += ["", *comparison_rows(comparisons, params.confidence)]
     lines += [
         "",
         f"- Data: {SOURCES.get(source, source)}; {samples:,} held-out test pairs of {scenes:,} scenes, "
@@ -67,3 +55,23 @@ def significance_markdown(
         f"{1 - params.confidence:.2g}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def comparison_rows(comparisons: Sequence[Comparison], confidence: float) -> list[str]:
+    """The lines of a table of differences, those beyond noise in bold."""
+    lines = [
+        f"| compared | difference | {_percent(confidence)} interval | p, corrected | verdict |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for it in comparisons:
+        mark, word = ("", "within noise") if it.within_noise(confidence) else ("**", "differs")
+        p = f"{it.p_corrected:.3f}" if it.p_corrected >= 0.0005 else "< 0.001"
+        lines.append(
+            f"| {title(it.second)} - {title(it.first)} | {mark}{it.difference.mean:+.4f}{mark} | "
+            f"{it.difference.low:+.4f} to {it.difference.high:+.4f} | {p} | {mark}{word}{mark} |"
+        )
+    return lines
+
+
+def _percent(confidence: float) -> str:
+    return f"{100 * confidence:g}%"

@@ -1,0 +1,131 @@
+"""docs/more-seeds.md shows what was trained on further seeds, and says no more than that."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from clone import merge
+from synthetic import make_packed
+
+from cilp import packed
+from cilp.errors import UserError
+from cilp.models import fusion
+from cilp.report.claims import Figures, claims_of, holds
+from cilp.report.readme import insert_tables
+from cilp.report.significance import significance_json
+from cilp.training.checkpoint import load_checkpoint, save_checkpoint
+from cilp.training.classifier import logits_of, score
+from cilp.training.inputs import load_split
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def more_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import more_seeds
+
+    return more_seeds
+
+
+@pytest.fixture
+def trained(more_seeds):
+    return json.loads((ROOT / more_seeds.RESULTS).read_text(encoding="utf-8"))
+
+
+def test_its_tables_are_those_of_the_runs(more_seeds, trained):
+    page = (ROOT / more_seeds.PAGE).read_text(encoding="utf-8")
+    assert insert_tables(page, more_seeds.tables(trained)) == page
+
+
+def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, trained):
+    figures = Figures(ROOT / "metrics")
+    confidence = trained["significance"]["confidence"]
+    figures.files["significance"] = significance_json({}, more_seeds.comparisons(trained), confidence)
+    for path, kind in ((more_seeds.PAGE, "holds"), (Path("README.md"), "more seeds")):
+        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
+        assert claims, f"{path} claims nothing that could be checked"
+        assert [claim for claim in claims if not holds(claim, figures)] == []
+
+
+def test_how_many_of_a_scene_are_right_is_kept_in_order_of_seeds_and_scenes(more_seeds):
+    right = {"100": "012", "51": "220"}
+    assert more_seeds.shares(right).tolist() == [[1, 1, 0], [0, 0.5, 1]]
+    assert [more_seeds.digits(row) for row in more_seeds.shares(right)] == ["220", "012"]
+
+
+def test_variants_that_lack_seeds_are_not_compared(more_seeds, trained):
+    trained["right"]["fusion/late-strided"].popitem()
+    assert "fusion/late-strided" not in more_seeds.complete(trained)
+    compared = {name for found in more_seeds.comparisons(trained) for name in (found.first, found.second)}
+    assert compared == trained["right"].keys() - {"fusion/late-strided"}
+
+
+@pytest.fixture
+def project(more_seeds, tmp_path, monkeypatch):
+    """A project with made-up data and the networks of two variants on two seeds."""
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    change = {"variants": {"fusion": ["add"]}, "seeds": [51, 52], "device": "cpu", "fusion": {"add": {"epochs": 1}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(merge(settings, change)))
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / more_seeds.PAGE, tmp_path / more_seeds.PAGE)
+    packed.save(make_packed(), tmp_path / "data/packed.pt")
+    monkeypatch.chdir(tmp_path)
+    for way in ("maxpool", "strided"):
+        arguments = {"fusion": "add", "downsampling": way, "xyz_scale": 50.0}
+        for seed in (51, 52):
+            torch.manual_seed(seed)
+            path = Path(f"models/fusion/add-{way}/seed-{seed}.pt")
+            save_checkpoint(path, fusion.build(**arguments), "fusion", arguments, {}, seed)
+    monkeypatch.setattr(more_seeds, "SEEDS", (54, 55))
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py"])
+    return tmp_path
+
+
+def test_further_seeds_stand_beside_those_of_the_study_and_are_trained_once(more_seeds, project, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--variants", "add-strided"])
+    more_seeds.main()
+    found = json.loads(more_seeds.RESULTS.read_text())
+    assert {name: list(right) for name, right in found["right"].items()} == {
+        "fusion/add-maxpool": [], "fusion/add-strided": ["51", "52", "54", "55"]
+    }  # fmt: skip
+    assert "| variant | 51 | 52 | 54 | 55 | mean |" in (page := more_seeds.PAGE.read_text())
+    mean = more_seeds.shares(found["right"]["fusion/add-strided"]).mean()
+    assert f" | {mean:.4f} ± " in page and "addition, max-pooling" not in page
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py"])
+    more_seeds.main()
+    said = capsys.readouterr().out
+    assert "add-maxpool seed 55: 48/48 samples" in said and "fusion/add-maxpool seed 51: test accuracy" in said
+    assert "add-maxpool seed 51: 48/48" not in said and "add-strided" not in said
+    assert "| addition, strided convolution - addition, max-pooling |" in more_seeds.PAGE.read_text()
+    assert more_seeds.FIGURE.is_file()
+
+
+def test_what_is_kept_is_what_the_networks_of_the_study_say(more_seeds, project, monkeypatch):
+    more_seeds.SEEDS = ()
+    more_seeds.main()
+    test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
+    model, _ = load_checkpoint(Path("models/fusion/add-maxpool/seed-52.pt"), torch.device("cpu"))
+    kept = more_seeds.shares(json.loads(more_seeds.RESULTS.read_text())["right"]["fusion/add-maxpool"])[1]
+    assert kept.mean() == score(logits_of(model, test), test.label)[1]
+
+
+@pytest.mark.parametrize("section", ["device", "data", "fusion"])
+def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, project, section):
+    more_seeds.SEEDS = ()
+    more_seeds.main()
+    found = json.loads(more_seeds.RESULTS.read_text())
+    more_seeds.RESULTS.write_text(json.dumps({**found, section: "another"}))
+    with pytest.raises(UserError, match=r"more-seeds.json is of other params or of another machine; delete it"):
+        more_seeds.main()
+
+
+def test_a_variant_that_there_is_not_is_refused(more_seeds, project, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--variants", "add-average"])
+    with pytest.raises(UserError, match="fusion/add-average: no such variant; there are fusion/add-maxpool"):
+        more_seeds.main()
