@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cilp.console import cli
 from cilp.errors import UserError
 from cilp.evaluation.models import variants
 from cilp.evaluation.predictions import load_classifier, predict
-from cilp.evaluation.significance import Comparison, accuracies, compare, pairs
+from cilp.evaluation.significance import Comparison, accuracies, compare, difference, pairs
 from cilp.models.fusion import Fusion
 from cilp.report.readme import insert_tables
 from cilp.report.significance import comparison_rows
@@ -111,10 +112,45 @@ def comparisons(found: dict[str, Any]) -> list[Comparison]:
     return compare(accuracy, compared, found["significance"]["confidence"])
 
 
+def together(found: dict[str, Any]) -> dict[str, float]:
+    """What max-pooling and strides come to over all networks that see the LiDAR: one question instead of one for each.
+
+    Shares of the test set that are wrong, and the mean difference of accuracies, from low to high, with its p-value;
+    nothing as long as no such network has both.
+    """
+    accuracy = complete(found)
+    fusions = [name.removesuffix("-maxpool") for name in accuracy if name.endswith("-maxpool")]
+    fusions = [name for name in fusions if name != "fusion/rgb" and f"{name}-strided" in accuracy]
+    if not fusions:
+        return {}
+    pooled, strided = (np.mean([accuracy[f"{name}-{way}"] for name in fusions], axis=0) for way in DOWNSAMPLING_TITLES)
+    differs = difference(strided - pooled, found["significance"]["confidence"])
+    return {
+        "networks": len(fusions), "wrong_maxpool": float(1 - pooled.mean()), "wrong_strided": float(1 - strided.mean()),
+        **asdict(differs),
+    }  # fmt: skip
+
+
 def tables(found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
-    rows = comparison_rows(comparisons(found), found["significance"]["confidence"])
-    return {"seeds": "# title\n\n" + by_seed(found), "comparisons": "\n".join(["# title", "", *rows, ""])}
+    confidence = found["significance"]["confidence"]
+    made = {
+        "seeds": by_seed(found),
+        "together": averaged(together(found), confidence),
+        "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
+    }
+    return {name: f"# title\n\n{table}" for name, table in made.items()}
+
+
+def averaged(it: dict[str, float], confidence: float) -> str:
+    """The one row of what ``together`` found."""
+    if not it:
+        return "No network has been trained with both.\n"
+    return (
+        "| networks that see the LiDAR | wrong, max-pooling | wrong, strided convolution | difference | "
+        f"{100 * confidence:g}% interval | p |\n{'| --- ' * 6}|\n| {it['networks']} | {it['wrong_maxpool']:.2%} | "
+        f"{it['wrong_strided']:.2%} | {it['mean']:+.4f} | {it['low']:+.4f} to {it['high']:+.4f} | {it['p']:.3f} |\n"
+    )
 
 
 def by_seed(found: dict[str, Any]) -> str:

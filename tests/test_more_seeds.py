@@ -46,6 +46,7 @@ def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, trained):
     figures = Figures(ROOT / "metrics")
     confidence = trained["significance"]["confidence"]
     figures.files["significance"] = significance_json({}, more_seeds.comparisons(trained), confidence)
+    figures.files["together"] = more_seeds.together(trained)
     for path, kind in ((more_seeds.PAGE, "holds"), (Path("README.md"), "more seeds")):
         claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
         assert claims, f"{path} claims nothing that could be checked"
