@@ -21,11 +21,11 @@ from typing import Any
 import reference_loop as theirs
 import torch
 from bench_table import device_name
+from more_seeds import train_as_the_study
 from torch import Tensor, nn
 
 from cilp import packed, params
 from cilp.atomic import write_json
-from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
 from cilp.errors import UserError
 from cilp.models.fusion import build
@@ -105,11 +105,9 @@ def our_accuracy(
     fusion: str, downsampling: str, seed: int, settings: dict[str, Any], data: packed.Packed, device: torch.device
 ) -> float:
     """Test accuracy of a variant, trained as the study trains it."""
-    protocol = params.section(settings, f"fusion.{fusion}", FusionProtocol)
-    train, valid, test = (load_split(data, split, device) for split in packed.SPLITS)
-    arguments = network(fusion, downsampling, protocol)
-    done = train_fusion(arguments, train, valid, protocol, seed, f"ours, {fusion}-{downsampling} seed {seed}")
-    return score(logits_of(done.model, test), test.label)[1]
+    splits = [load_split(data, split, device) for split in packed.SPLITS]
+    model = train_as_the_study(f"fusion/{fusion}-{downsampling}", seed, settings, splits)
+    return score(logits_of(model, splits[-1]), splits[-1].label)[1]
 
 
 def samples(data: packed.Packed, split: str, unit: float, device: torch.device) -> theirs.Samples:
