@@ -1,5 +1,8 @@
 import gc
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,6 +10,7 @@ import torch
 from synthetic import make_packed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+import cilp
 from cilp.errors import UserError
 from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS
@@ -19,6 +23,7 @@ from cilp.training.seeds import check_seeds, summarise
 
 PARAMS = TrainingParams(epochs=2, batch_size=10, lr=1e-3, lr_min=1e-6)
 CPU = torch.device("cpu")
+CAPABILITY = "print(torch.backends.cpu.get_cpu_capability())"
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +157,25 @@ def test_steps_leave_nothing_for_the_garbage_collector(splits, monkeypatch, down
         gc.enable()
         gc.unfreeze()
     assert len(garbage) > 2 and not any(garbage[1:])
+
+
+@pytest.mark.parametrize(
+    ("flags", "capped"),
+    [("fpu avx avx2 avx512f", True), ("fpu avx avx2", False), ("fpu avx512f", False), (None, False)],
+)
+def test_pytorch_is_kept_from_avx_512_where_there_is_avx2_to_use_instead(tmp_path, flags, capped):
+    path = tmp_path / "cpuinfo"
+    if flags:
+        path.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n\nprocessor\t: 1\n")
+    assert cilp._has({"avx2", "avx512f"}, path) == capped
+
+
+@pytest.mark.parametrize("before", [[], ["torch"]])
+def test_rounding_is_that_of_avx2_whichever_is_imported_first(before):
+    program = "\n".join([*(f"import {name}" for name in before), "import cilp, torch", CAPABILITY])
+    environment = {name: value for name, value in os.environ.items() if name != "ATEN_CPU_CAPABILITY"}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() != "AVX512" and not said.stderr
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_where(splits):
