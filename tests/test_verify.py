@@ -129,10 +129,11 @@ def test_what_does_not_come_out_again_is_found_and_left(project, warm):
     set_params(project, {"seeds": [SEEDS[0], 99]})
     commit(project, "tampered with, as if on another machine, and with another seed")
     try:
-        output = verify(project, STAGE, "calibration", code=1, **warm)
+        output = verify(project, STAGE, "calibration", "significance", code=1, **warm)
         assert "calibration: 1 output compared within the tolerance, since recorded on another; Python" in output
         row = next(line for line in output.splitlines() if line.startswith("metrics/calibration.json"))
         assert row.split() == ["metrics/calibration.json", f"lidar.{key}", str(claimed), str(is_so), "-1"]
+        assert re.search(r"significance: 1 output compared .* on another.*: no differences, nor in any byte", output)
         assert f"{STAGE}: 4 outputs compared byte for byte: " in output
         assert re.search(r"metrics/fusion/hadamard-maxpool\.csv +row 2, seed +52 +99 +\+47", output)
         assert re.search(r"^models/fusion/hadamard-maxpool +\(content\)", output, flags=re.MULTILINE)

@@ -8,9 +8,10 @@ clone that vanishes; neither the working tree nor DVC's cache is written to.
 On the machine of the record (device, threads, Python, torch and NumPy are those in costs/) every byte must be equal:
 metrics, plots, weights and data; costs and the Markdown tables that quote them are measured and are left out.
 
-On another machine, rounding differs, and training amplifies it. There the figures in metrics/*.json must agree within
-a tolerance: shares (accuracy, recall, cosine) within 0.02, all others within 0.02 or 25 percent, and either within
-three standard deviations over the seeds where that is more; whole numbers (parameters, pairs, seeds) must be equal.
+On another machine, rounding may differ, and training amplifies it. There the figures in metrics/*.json must agree
+within a tolerance: shares (accuracy, recall, cosine) within 0.02, all others within 0.02 or 25 percent, and either
+within three standard deviations over the seeds where that is more; whole numbers (parameters, pairs, seeds) must be
+equal.
 Of the other files, the CSV must have the same columns and as many rows; weights, data and pictures are not compared.
 
 Exit code: 0 if all agree, 1 if not, 2 if it cannot be told.
@@ -99,13 +100,14 @@ def main() -> None:
             forget_outputs(clone, lock, stage)
             write_lock(clone, lock, stage)
             run_again(clone, stage)
-            found = list(compare(before, committed_outputs(clone, read_lock(clone, head=False), stage), exact))
+            after = committed_outputs(clone, read_lock(clone, head=False), stage)
+            found = list(compare(before, after, exact))
             how = "byte for byte" if exact else f"within the tolerance, since recorded on {_machine(there)}"
             count = len(before) if exact else sum(map(_holds_figures, before))
-            print(
-                f"{stage}: {_counted(count, 'output')} compared {how}: {_counted(len(found), 'difference')}.",
-                flush=True,
-            )
+            result = _counted(len(found), "difference")
+            if not exact and before == after:
+                result += ", nor in any byte of what it wrote"
+            print(f"{stage}: {_counted(count, 'output')} compared {how}: {result}.", flush=True)
             differences += found
             files += count
     if differences:
