@@ -1,29 +1,39 @@
-"""What three seeds leave open: the fusions on further seeds, and which differences are real then.
+"""What the study's seeds leave open: the fusions on further seeds, and which differences are real then.
 
-    PYTHONPATH=src python benchmarks/more_seeds.py [--variants rgb-maxpool rgb-strided ...]
+    PYTHONPATH=src python benchmarks/more_seeds.py [--scenes random_size] [--variants rgb-maxpool rgb-strided ...]
 
-Trains every fusion variant on further seeds, as ``train_fusion`` does, and puts them beside those of the study, whose
-networks lie in ``models/fusion`` (``dvc repro --glob 'train_fusion@*'``). Writes ``docs/more-seeds.json`` after each
-run, and goes on from there when it is started again; delete it to begin anew. Then it puts tables and figure of the
-variants whose seeds are complete into ``docs/more-seeds.md``. An hour and a half on two cores.
+Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
+shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``
+(``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
+set into ``docs/``, and goes on from there when it is started again; delete that file to begin anew. Then it puts tables
+and figure of the variants whose seeds are complete into ``docs/more-seeds.md``. A quarter of an hour a seed, on two
+threads of one core the former and on two cores the latter.
 """
 
 import argparse
+import itertools
 import json
+import os
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from cilp import packed, params
 from cilp.atomic import replacing, write_json, write_text
+from cilp.classifiers import random_size
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
 from cilp.errors import UserError
-from cilp.evaluation.models import variants
+from cilp.evaluation.audit import rendered
+from cilp.evaluation.models import BASELINES, variants
 from cilp.evaluation.predictions import load_classifier, predict
 from cilp.evaluation.significance import Comparison, accuracies, compare, difference, pairs
 from cilp.models.fusion import Fusion
@@ -31,52 +41,137 @@ from cilp.report.readme import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.report.style import COLOURS, MARKERS
 from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
-from cilp.training.device import describe, prepare_device
+from cilp.training.device import available_cores, describe, prepare_device
 from cilp.training.inputs import Split, load_split
 
-SEEDS = range(54, 59)
-"""Beside those of the study, eight in all."""
-RESULTS, PAGE, FIGURE = (Path(f"docs/more-seeds.{suffix}") for suffix in ("json", "md", "png"))
-DECIDES = ("data", "fusion", "significance")
-"""The sections of ``params.yaml`` that decide what a run gives, and how it is judged."""
+PAGE = Path("docs/more-seeds.md")
+TEST_SCENES = 1000
+"""Held-out scenes of random size, as many as the study's test set has; rendered here, since the study has none."""
+Runs = tuple[Sequence[int], Callable[[str, int], nn.Module], Split]
+"""Seeds of the study, what gives the trained network of a variant and a seed, and the test set."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A kind of scenes on which all variants are trained and tested."""
+
+    name: str
+    """Of what is written about them: ``docs/<name>.json``, ``docs/<name>.png``."""
+    prefix: str
+    """Of the names of their tables in the page."""
+    further: Sequence[int]
+    """Seeds beside those of the study."""
+    decides: Mapping[str, Sequence[str]]
+    """Sections of ``params.yaml`` that decide what a run gives and how it is judged; of some, only what is named."""
+    together: tuple[str, Sequence[str]]
+    """Over which networks max-pooling and strides are compared as a whole: in words, and the fusions left out."""
+    ticks: Sequence[float]
+    """Of the figure: shares that are wrong."""
+
+    @property
+    def results(self) -> Path:
+        """What every run says of the test set."""
+        return Path(f"docs/{self.name}.json")
+
+    @property
+    def figure(self) -> Path:
+        """The picture of it."""
+        return Path(f"docs/{self.name}.png")
+
+    def decided_by(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """What of the params a run is made of."""
+        return {
+            section: {key: settings[section][key] for key in keys} if keys else settings[section]
+            for section, keys in self.decides.items()
+        }
+
+
+SCENES = {
+    "study": Scenes(
+        name="more-seeds", prefix="", further=range(54, 59),
+        decides={"data": (), "fusion": (), "significance": ()},
+        together=("networks that see the LiDAR", ("rgb",)), ticks=(0, 0.001, 0.01, 0.1),
+    ),
+    "random_size": Scenes(
+        name="random-size-seeds", prefix="random_size_", further=range(52, 54),
+        decides={
+            "data": (), "fusion": (), "embedder": ("xyz_centre", "xyz_scale"),
+            "random_size": ("train", "valid", "inputs", "simulate"), "significance": (),
+        },
+        together=("fusions of both sensors", BASELINES), ticks=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    ),
+}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", choices=SCENES, default="study", help="what to train and test on (default: study)")
     parser.add_argument("--variants", nargs="+", help="for example late-strided (default: all)")
     arguments = parser.parse_args()
     settings, device = params.load(), prepare_device("auto")
-    names = variants(settings)
+    scenes, names = SCENES[arguments.scenes], variants(settings)
     asked = [f"fusion/{name}" for name in arguments.variants] if arguments.variants else names
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
-    data = packed.load(Path("data/packed.pt"))
-    splits = tuple(load_split(data, split, device) for split in packed.SPLITS)
-    study = params.lookup(settings, "seeds")
-    found = begun({**describe(device), **{name: settings[name] for name in DECIDES}}, names)
-    runs = [(name, seed) for name in asked for seed in (*study, *SEEDS) if str(seed) not in found["right"][name]]
-    for name, seed in runs:
-        path = Path(f"models/{name}/seed-{seed}.pt")
-        model = load_classifier(path, device) if seed in study else train_as_the_study(name, seed, settings, splits)
-        right = accuracies(predict(name, seed, model, {"test": splits[-1]}), "test")[name]
+    found = begun(scenes, {**describe(device), **scenes.decided_by(settings)}, names)
+    runs_of = {"study": as_the_study, "random_size": on_random_sizes}[arguments.scenes]
+    seeds, network_of, test = runs_of(settings, device)
+    for seed, name in itertools.product((*seeds, *scenes.further), asked):
+        if str(seed) in found["right"][name]:
+            continue
+        right = accuracies(predict(name, seed, network_of(name, seed), {"test": test}), "test")[name]
         found["right"][name][str(seed)] = digits(right[0])
-        write_json(RESULTS, found)
+        write_json(scenes.results, found)
         print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
-    document(found)
+    document(scenes, found)
 
 
-def begun(head: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def begun(scenes: Scenes, head: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """What there is already, or nothing of all ``names``, after ``head``: what it was made of, and on what machine.
 
     Raises:
         UserError: what there is was made of something else.
     """
-    if not RESULTS.is_file():
+    if not scenes.results.is_file():
         return {**head, "right": {name: {} for name in names}}
-    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    found = json.loads(scenes.results.read_text(encoding="utf-8"))
     if found != {**head, "right": found["right"]} or list(found["right"]) != list(names):
-        raise UserError(f"{RESULTS} is of other params or of another machine; delete it to begin anew.")
+        raise UserError(f"{scenes.results} is of other params or of another machine; delete it to begin anew.")
     return found
+
+
+def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
+    """The study's networks and scenes; of other seeds, networks are trained in the same way."""
+    data = packed.load(Path("data/packed.pt"))
+    splits = tuple(load_split(data, split, device) for split in packed.SPLITS)
+    seeds = params.lookup(settings, "seeds")
+
+    def network_of(name: str, seed: int) -> nn.Module:
+        if seed in seeds:
+            return load_classifier(Path(f"models/{name}/seed-{seed}.pt"), device)
+        return train_as_the_study(name, seed, settings, splits)
+
+    return seeds, network_of, splits[-1]
+
+
+def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
+    """Networks trained on scenes in which size tells nothing of the shape, and further such scenes to test them on."""
+    seeds = random_size.seeds(settings)
+
+    def network_of(name: str, seed: int) -> nn.Module:
+        path = Path(f"models/random_size/{name}/seed-{seed}.pt")
+        if seed in seeds and path.is_file():
+            return load_classifier(path, device)
+        fusion, _, downsampling = name.removeprefix("fusion/").partition("-")
+        variant = ("--fusion", fusion, "--downsampling", downsampling, "--seed", str(seed))
+        stage = [sys.executable, "stages/train_random_size.py", *variant]
+        if code := subprocess.run(stage, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
+            sys.exit(code)  # it has said why
+        network = load_classifier(path, device)
+        path.unlink()  # not the study's: what it says is kept, and DVC knows nothing of it
+        return network
+
+    return seeds, network_of, rendered(random_size.simulation(settings), TEST_SCENES, available_cores(), device)
 
 
 def train_as_the_study(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Split]) -> Fusion:
@@ -112,15 +207,16 @@ def comparisons(found: dict[str, Any]) -> list[Comparison]:
     return compare(accuracy, compared, found["significance"]["confidence"])
 
 
-def together(found: dict[str, Any]) -> dict[str, float]:
-    """What max-pooling and strides come to over all networks that see the LiDAR: one question instead of one for each.
+def together(scenes: Scenes, found: dict[str, Any]) -> dict[str, float]:
+    """What max-pooling and strides come to over all of some networks: one question instead of one for each.
 
     Shares of the test set that are wrong, and the mean difference of accuracies, from low to high, with its p-value;
     nothing as long as no such network has both.
     """
     accuracy = complete(found)
+    out = [f"fusion/{fusion}" for fusion in scenes.together[1]]
     fusions = [name.removesuffix("-maxpool") for name in accuracy if name.endswith("-maxpool")]
-    fusions = [name for name in fusions if name != "fusion/rgb" and f"{name}-strided" in accuracy]
+    fusions = [name for name in fusions if name not in out and f"{name}-strided" in accuracy]
     if not fusions:
         return {}
     pooled, strided = (np.mean([accuracy[f"{name}-{way}"] for name in fusions], axis=0) for way in DOWNSAMPLING_TITLES)
@@ -131,23 +227,23 @@ def together(found: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def tables(found: dict[str, Any]) -> dict[str, str]:
+def tables(scenes: Scenes, found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     confidence = found["significance"]["confidence"]
     made = {
         "seeds": by_seed(found),
-        "together": averaged(together(found), confidence),
+        "together": averaged(scenes.together[0], together(scenes, found), confidence),
         "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
     }
-    return {name: f"# title\n\n{table}" for name, table in made.items()}
+    return {f"{scenes.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
 
 
-def averaged(it: dict[str, float], confidence: float) -> str:
-    """The one row of what ``together`` found."""
+def averaged(networks: str, it: dict[str, float], confidence: float) -> str:
+    """The one row of what ``together`` found over some networks."""
     if not it:
-        return "No network has been trained with both.\n"
+        return "Not asked: no network has been trained with both on as many seeds.\n"
     return (
-        "| networks that see the LiDAR | wrong, max-pooling | wrong, strided convolution | difference | "
+        f"| {networks} | wrong, max-pooling | wrong, strided convolution | difference | "
         f"{100 * confidence:g}% interval | p |\n{'| --- ' * 6}|\n| {it['networks']} | {it['wrong_maxpool']:.2%} | "
         f"{it['wrong_strided']:.2%} | {it['mean']:+.4f} | {it['low']:+.4f} to {it['high']:+.4f} | {it['p']:.3f} |\n"
     )
@@ -165,13 +261,13 @@ def by_seed(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def document(found: dict[str, Any]) -> None:
+def document(scenes: Scenes, found: dict[str, Any]) -> None:
     """Put tables and figure into their places."""
-    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(found)))
-    draw(complete(found))
+    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(scenes, found)))
+    draw(scenes, complete(found))
 
 
-def draw(accuracy: Mapping[str, np.ndarray]) -> None:
+def draw(scenes: Scenes, accuracy: Mapping[str, np.ndarray]) -> None:
     """The share of the test set that each run gets wrong, a point for each seed, and their mean."""
     import matplotlib
 
@@ -191,17 +287,23 @@ def draw(accuracy: Mapping[str, np.ndarray]) -> None:
                 markeredgewidth=0, label=words if row == 0 else None,
             )  # fmt: skip
             axis.plot(wrong.mean(), height, "|", color=COLOURS[way], markersize=17, markeredgewidth=2.5)
-    axis.set_xscale("symlog", linthresh=0.001, linscale=0.5)
-    axis.set_xlim(-0.0001, 0.4)
-    axis.set_xticks([0, 0.001, 0.01, 0.1], ["0", "0.1%", "1%", "10%"])
+    if scenes.ticks[0]:
+        axis.set_xscale("log")
+        axis.set_xlim(scenes.ticks[0], 0.6)
+        axis.set_xlabel("share of the test set that is wrong (logarithmic)")
+    else:
+        axis.set_xscale("symlog", linthresh=scenes.ticks[1], linscale=0.5)
+        axis.set_xlim(-0.0001, 0.4)
+        axis.set_xlabel(f"share of the test set that is wrong (logarithmic above {100 * scenes.ticks[1]:g}%)")
+    axis.set_xticks(scenes.ticks, [f"{100 * tick:g}%" if tick else "0" for tick in scenes.ticks])
+    axis.minorticks_off()
     axis.set_yticks(range(len(fusions)), [TITLES.get(fusion, fusion) for fusion in fusions])
     axis.invert_yaxis()
-    axis.set_xlabel("share of the test set that is wrong (logarithmic above 0.1%)")
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     axis.plot([], [], "|", color="0.3", markersize=11, markeredgewidth=2.5, label="mean of the seeds")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    with replacing(FIGURE, "wb") as file:
+    with replacing(scenes.figure, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     pyplot.close(figure)
 

@@ -1,8 +1,10 @@
 """docs/more-seeds.md shows what was trained on further seeds, and says no more than that."""
 
 import json
+import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from synthetic import make_packed
 
 from cilp import packed
 from cilp.errors import UserError
-from cilp.models import fusion
+from cilp.models import fusion, normalised_fusion
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.readme import insert_tables
 from cilp.report.significance import significance_json
@@ -33,21 +35,35 @@ def more_seeds(monkeypatch):
 
 
 @pytest.fixture
-def trained(more_seeds):
-    return json.loads((ROOT / more_seeds.RESULTS).read_text(encoding="utf-8"))
+def study(more_seeds):
+    return more_seeds.SCENES["study"]
 
 
-def test_its_tables_are_those_of_the_runs(more_seeds, trained):
-    page = (ROOT / more_seeds.PAGE).read_text(encoding="utf-8")
-    assert insert_tables(page, more_seeds.tables(trained)) == page
+@pytest.fixture
+def trained(study):
+    return json.loads((ROOT / study.results).read_text(encoding="utf-8"))
 
 
-def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, trained):
+@pytest.mark.parametrize("name", ["study", "random_size"])
+def test_its_tables_are_those_of_the_runs(more_seeds, name):
+    scenes = more_seeds.SCENES[name]
+    page, found = (ROOT / more_seeds.PAGE).read_text(encoding="utf-8"), json.loads((ROOT / scenes.results).read_text())
+    assert insert_tables(page, more_seeds.tables(scenes, found)) == page
+    assert {len(shares) for shares in more_seeds.complete(found).values()} == {len(range(51, scenes.further.stop))}
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("study", ("holds", "more seeds")), ("random_size", ("random sizes",) * 2)]
+)
+def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds):
+    scenes = more_seeds.SCENES[name]
+    found = json.loads((ROOT / scenes.results).read_text(encoding="utf-8"))
     figures = Figures(ROOT / "metrics")
-    confidence = trained["significance"]["confidence"]
-    figures.files["significance"] = significance_json({}, more_seeds.comparisons(trained), confidence)
-    figures.files["together"] = more_seeds.together(trained)
-    for path, kind in ((more_seeds.PAGE, "holds"), (Path("README.md"), "more seeds")):
+    confidence = found["significance"]["confidence"]
+    figures.files["significance"] = significance_json({}, more_seeds.comparisons(found), confidence)
+    figures.files["together"] = more_seeds.together(scenes, found)
+    figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
+    for path, kind in zip((more_seeds.PAGE, Path("README.md")), kinds, strict=True):
         claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
         assert claims, f"{path} claims nothing that could be checked"
         assert [claim for claim in claims if not holds(claim, figures)] == []
@@ -82,19 +98,23 @@ def project(more_seeds, tmp_path, monkeypatch):
             torch.manual_seed(seed)
             path = Path(f"models/fusion/add-{way}/seed-{seed}.pt")
             save_checkpoint(path, fusion.build(**arguments), "fusion", arguments, {}, seed)
-    monkeypatch.setattr(more_seeds, "SEEDS", (54, 55))
+    for name, scenes in more_seeds.SCENES.items():
+        monkeypatch.setitem(more_seeds.SCENES, name, replace(scenes, further=(54, 55)))
     monkeypatch.setattr(sys, "argv", ["more_seeds.py"])
     return tmp_path
 
 
-def test_further_seeds_stand_beside_those_of_the_study_and_are_trained_once(more_seeds, project, monkeypatch, capsys):
+def test_further_seeds_stand_beside_those_of_the_study_and_are_trained_once(
+    more_seeds, study, project, monkeypatch, capsys
+):
     monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--variants", "add-strided"])
     more_seeds.main()
-    found = json.loads(more_seeds.RESULTS.read_text())
+    found = json.loads(study.results.read_text())
     assert {name: list(right) for name, right in found["right"].items()} == {
         "fusion/add-maxpool": [], "fusion/add-strided": ["51", "52", "54", "55"]
     }  # fmt: skip
-    assert "| variant | 51 | 52 | 54 | 55 | mean |" in (page := more_seeds.PAGE.read_text())
+    page = more_seeds.PAGE.read_text().partition("## On scenes in which")[0]
+    assert "| variant | 51 | 52 | 54 | 55 | mean |" in page
     mean = more_seeds.shares(found["right"]["fusion/add-strided"]).mean()
     assert f" | {mean:.4f} ± " in page and "addition, max-pooling" not in page
     capsys.readouterr()
@@ -104,24 +124,24 @@ def test_further_seeds_stand_beside_those_of_the_study_and_are_trained_once(more
     assert "add-maxpool seed 55: 48/48 samples" in said and "fusion/add-maxpool seed 51: test accuracy" in said
     assert "add-maxpool seed 51: 48/48" not in said and "add-strided" not in said
     assert "| addition, strided convolution - addition, max-pooling |" in more_seeds.PAGE.read_text()
-    assert more_seeds.FIGURE.is_file()
+    assert study.figure.is_file()
 
 
-def test_what_is_kept_is_what_the_networks_of_the_study_say(more_seeds, project, monkeypatch):
-    more_seeds.SEEDS = ()
+def test_what_is_kept_is_what_the_networks_of_the_study_say(more_seeds, study, project, monkeypatch):
+    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=()))
     more_seeds.main()
     test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
     model, _ = load_checkpoint(Path("models/fusion/add-maxpool/seed-52.pt"), torch.device("cpu"))
-    kept = more_seeds.shares(json.loads(more_seeds.RESULTS.read_text())["right"]["fusion/add-maxpool"])[1]
+    kept = more_seeds.shares(json.loads(study.results.read_text())["right"]["fusion/add-maxpool"])[1]
     assert kept.mean() == score(logits_of(model, test), test.label)[1]
 
 
 @pytest.mark.parametrize("section", ["device", "data", "fusion"])
-def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, project, section):
-    more_seeds.SEEDS = ()
+def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, study, project, monkeypatch, section):
+    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=()))
     more_seeds.main()
-    found = json.loads(more_seeds.RESULTS.read_text())
-    more_seeds.RESULTS.write_text(json.dumps({**found, section: "another"}))
+    found = json.loads(study.results.read_text())
+    study.results.write_text(json.dumps({**found, section: "another"}))
     with pytest.raises(UserError, match=r"more-seeds.json is of other params or of another machine; delete it"):
         more_seeds.main()
 
@@ -130,3 +150,28 @@ def test_a_variant_that_there_is_not_is_refused(more_seeds, project, monkeypatch
     monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--variants", "add-average"])
     with pytest.raises(UserError, match="fusion/add-average: no such variant; there are fusion/add-maxpool"):
         more_seeds.main()
+
+
+def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_scenes_of_their_own(
+    more_seeds, project, monkeypatch, capfd
+):
+    scenes = more_seeds.SCENES["random_size"]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setattr(more_seeds, "TEST_SCENES", 3)
+    (project / "stages").mkdir()
+    shutil.copy(ROOT / "stages/train_random_size.py", project / "stages")
+    os.link(project / "data/packed.pt", project / "data/random_size.pt")
+    arguments = {"fusion": "add", "downsampling": "strided", "xyz_centre": [0.0, 0.0, 0.0], "xyz_scale": 50.0}
+    of_the_study = Path("models/random_size/fusion/add-strided/seed-51.pt")
+    save_checkpoint(of_the_study, normalised_fusion.build(**arguments), "normalised_fusion", arguments, {}, 51)
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "random_size", "--variants", "add-strided"])
+    more_seeds.main()
+    right = json.loads(scenes.results.read_text())["right"]
+    assert {name: list(seeds) for name, seeds in right.items()} == {
+        "fusion/add-maxpool": [], "fusion/add-strided": ["51", "54", "55"]
+    }  # fmt: skip
+    assert {len(seed) for seed in right["fusion/add-strided"].values()} == {3}
+    said = capfd.readouterr().out
+    assert "add-strided, random size: seed 55 on" in said and "random size: seed 51" not in said
+    assert [path.name for path in of_the_study.parent.iterdir()] == ["seed-51.pt"]
+    assert scenes.figure.is_file() and not more_seeds.SCENES["study"].results.exists()
