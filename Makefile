@@ -82,6 +82,7 @@ publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATA
 	@PYTHONPATH=src python -m cilp.publish $(DATASET) $(if $(MODELS),--models $(MODELS))
 
 bench: $(READY)  ## how fast the study is here, against the reference study's loop
+	@test -f data/packed.pt || $(WARM) dvc repro pack
 	@PYTHONPATH=src python benchmarks/bench.py
 
 verify: $(READY)  ## re-run committed stages in a throwaway clone and compare: make verify STAGES="train_lidar acquire"
