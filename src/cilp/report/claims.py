@@ -6,7 +6,8 @@
 
 ``fusion/{add,late}-maxpool ~ fusion/early-maxpool`` is two claims, one for each name in braces; where the same braces
 stand again in a claim, they are the same name. What rests on further seeds than those of the study says ``more seeds``
-instead of ``holds``, and is held against ``docs/more-seeds.json``.
+instead of ``holds``, and is held against ``docs/more-seeds.json``; on scenes in which size tells nothing,
+``random sizes``, against ``docs/random-size-seeds.json``.
 """
 
 import itertools
