@@ -6,49 +6,35 @@ Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes 
 shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``
 (``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
 set into ``docs/``, and goes on from there when it is started again; delete that file to begin anew. Then it puts tables
-and figure of the variants whose seeds are complete into ``docs/more-seeds.md``. A quarter of an hour a seed, on two
-threads of one core the former and on two cores the latter.
+and figure of the variants whose seeds are complete into ``docs/more-seeds.md``. A quarter of an hour a seed on two
+threads of one core; on random sizes, where two ways of deciding by both sensors come on top, 18 minutes on two cores.
 """
 
 import argparse
 import itertools
 import json
-import os
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
+from more_seeds_networks import DECISION, JOINT, as_the_study, on_random_sizes, parts, shares_right
 
-from cilp import packed, params
+from cilp import params
 from cilp.atomic import replacing, write_json, write_text
-from cilp.classifiers import random_size
-from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
 from cilp.errors import UserError
-from cilp.evaluation.audit import rendered
 from cilp.evaluation.models import BASELINES, variants
-from cilp.evaluation.predictions import load_classifier, predict
-from cilp.evaluation.significance import Comparison, accuracies, compare, difference, pairs
-from cilp.models.fusion import Fusion
+from cilp.evaluation.significance import Comparison, compare, difference, pairs
 from cilp.report.readme import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.report.style import COLOURS, MARKERS
 from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
-from cilp.training.device import available_cores, describe, prepare_device
-from cilp.training.inputs import Split, load_split
+from cilp.training.device import describe, prepare_device
 
 PAGE = Path("docs/more-seeds.md")
-TEST_SCENES = 1000
-"""Held-out scenes of random size, as many as the study's test set has; rendered here, since the study has none."""
-Runs = tuple[Sequence[int], Callable[[str, int], nn.Module], Split]
-"""Seeds of the study, what gives the trained network of a variant and a seed, and the test set."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +53,8 @@ class Scenes:
     """Over which networks max-pooling and strides are compared as a whole: in words, and the fusions left out."""
     ticks: Sequence[float]
     """Of the figure: shares that are wrong."""
+    beside: Sequence[str] = ()
+    """Fusions beside those of the study."""
 
     @property
     def results(self) -> Path:
@@ -93,12 +81,13 @@ SCENES = {
         together=("networks that see the LiDAR", ("rgb",)), ticks=(0, 0.001, 0.01, 0.1),
     ),
     "random_size": Scenes(
-        name="random-size-seeds", prefix="random_size_", further=range(52, 54),
+        name="random-size-seeds", prefix="random_size_", further=range(52, 59),
         decides={
             "data": (), "fusion": (), "embedder": ("xyz_centre", "xyz_scale"),
             "random_size": ("train", "valid", "inputs", "simulate"), "significance": (),
         },
-        together=("fusions of both sensors", BASELINES), ticks=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+        together=("fusions of both sensors", (*BASELINES, JOINT, DECISION)), ticks=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+        beside=(JOINT, DECISION),
     ),
 }  # fmt: skip
 
@@ -110,77 +99,40 @@ def main() -> None:
     arguments = parser.parse_args()
     settings, device = params.load(), prepare_device("auto")
     scenes, names = SCENES[arguments.scenes], variants(settings)
+    names += [
+        f"fusion/{fusion}-{way}"
+        for fusion in scenes.beside
+        for way in dict.fromkeys(way for _, way in map(parts, names))
+    ]
     asked = [f"fusion/{name}" for name in arguments.variants] if arguments.variants else names
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
     found = begun(scenes, {**describe(device), **scenes.decided_by(settings)}, names)
     runs_of = {"study": as_the_study, "random_size": on_random_sizes}[arguments.scenes]
-    seeds, network_of, test = runs_of(settings, device)
+    seeds, probability_of, test = runs_of(settings, device)
     for seed, name in itertools.product((*seeds, *scenes.further), asked):
         if str(seed) in found["right"][name]:
             continue
-        right = accuracies(predict(name, seed, network_of(name, seed), {"test": test}), "test")[name]
-        found["right"][name][str(seed)] = digits(right[0])
+        right = shares_right(probability_of(name, seed), test)
+        found["right"][name][str(seed)] = digits(right)
         write_json(scenes.results, found)
         print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
     document(scenes, found)
 
 
 def begun(scenes: Scenes, head: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """What there is already, or nothing of all ``names``, after ``head``: what it was made of, and on what machine.
+    """What there is already of ``names``, after ``head``: what it was made of, and on what machine.
 
     Raises:
-        UserError: what there is was made of something else.
+        UserError: what there is was made of something else, or is of a variant that there is not.
     """
-    if not scenes.results.is_file():
-        return {**head, "right": {name: {} for name in names}}
-    found = json.loads(scenes.results.read_text(encoding="utf-8"))
-    if found != {**head, "right": found["right"]} or list(found["right"]) != list(names):
-        raise UserError(f"{scenes.results} is of other params or of another machine; delete it to begin anew.")
-    return found
-
-
-def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
-    """The study's networks and scenes; of other seeds, networks are trained in the same way."""
-    data = packed.load(Path("data/packed.pt"))
-    splits = tuple(load_split(data, split, device) for split in packed.SPLITS)
-    seeds = params.lookup(settings, "seeds")
-
-    def network_of(name: str, seed: int) -> nn.Module:
-        if seed in seeds:
-            return load_classifier(Path(f"models/{name}/seed-{seed}.pt"), device)
-        return train_as_the_study(name, seed, settings, splits)
-
-    return seeds, network_of, splits[-1]
-
-
-def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
-    """Networks trained on scenes in which size tells nothing of the shape, and further such scenes to test them on."""
-    seeds = random_size.seeds(settings)
-
-    def network_of(name: str, seed: int) -> nn.Module:
-        path = Path(f"models/random_size/{name}/seed-{seed}.pt")
-        if seed in seeds and path.is_file():
-            return load_classifier(path, device)
-        fusion, _, downsampling = name.removeprefix("fusion/").partition("-")
-        variant = ("--fusion", fusion, "--downsampling", downsampling, "--seed", str(seed))
-        stage = [sys.executable, "stages/train_random_size.py", *variant]
-        if code := subprocess.run(stage, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
-            sys.exit(code)  # it has said why
-        network = load_classifier(path, device)
-        path.unlink()  # not the study's: what it says is kept, and DVC knows nothing of it
-        return network
-
-    return seeds, network_of, rendered(random_size.simulation(settings), TEST_SCENES, available_cores(), device)
-
-
-def train_as_the_study(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Split]) -> Fusion:
-    """A variant, such as ``fusion/late-strided``, with its best weights; ``splits`` are train, val and others."""
-    fusion, _, downsampling = name.removeprefix("fusion/").partition("-")
-    protocol = params.section(settings, f"fusion.{fusion}", FusionProtocol)
-    arguments = network(fusion, downsampling, protocol)
-    train, valid = splits[:2]
-    return train_fusion(arguments, train, valid, protocol, seed, f"{fusion}-{downsampling} seed {seed}").model
+    right: dict[str, dict[str, str]] = {}
+    if scenes.results.is_file():
+        found = json.loads(scenes.results.read_text(encoding="utf-8"))
+        right = found.pop("right")
+        if found != head or not right.keys() <= set(names):
+            raise UserError(f"{scenes.results} is of other params or of another machine; delete it to begin anew.")
+    return {**head, "right": {name: right.get(name, {}) for name in names}}
 
 
 def digits(right: np.ndarray) -> str:
@@ -202,7 +154,7 @@ def complete(found: dict[str, Any]) -> dict[str, np.ndarray]:
 def comparisons(found: dict[str, Any]) -> list[Comparison]:
     """The study's comparisons, of those variants."""
     accuracy = complete(found)
-    fusions = dict.fromkeys(name.removeprefix("fusion/").partition("-")[0] for name in accuracy)
+    fusions = dict.fromkeys(fusion for fusion, _ in map(parts, accuracy))
     compared = [pair for pair in pairs(list(fusions), list(DOWNSAMPLING_TITLES)) if accuracy.keys() >= set(pair)]
     return compare(accuracy, compared, found["significance"]["confidence"])
 
@@ -214,15 +166,18 @@ def together(scenes: Scenes, found: dict[str, Any]) -> dict[str, float]:
     nothing as long as no such network has both.
     """
     accuracy = complete(found)
-    out = [f"fusion/{fusion}" for fusion in scenes.together[1]]
-    fusions = [name.removesuffix("-maxpool") for name in accuracy if name.endswith("-maxpool")]
-    fusions = [name for name in fusions if name not in out and f"{name}-strided" in accuracy]
-    if not fusions:
+    both = [
+        fusion for fusion in dict.fromkeys(fusion for fusion, _ in map(parts, accuracy))
+        if fusion not in scenes.together[1] and all(f"fusion/{fusion}-{way}" in accuracy for way in DOWNSAMPLING_TITLES)
+    ]  # fmt: skip
+    if not both:
         return {}
-    pooled, strided = (np.mean([accuracy[f"{name}-{way}"] for name in fusions], axis=0) for way in DOWNSAMPLING_TITLES)
+    pooled, strided = (
+        np.mean([accuracy[f"fusion/{fusion}-{way}"] for fusion in both], axis=0) for way in DOWNSAMPLING_TITLES
+    )
     differs = difference(strided - pooled, found["significance"]["confidence"])
     return {
-        "networks": len(fusions), "wrong_maxpool": float(1 - pooled.mean()), "wrong_strided": float(1 - strided.mean()),
+        "networks": len(both), "wrong_maxpool": float(1 - pooled.mean()), "wrong_strided": float(1 - strided.mean()),
         **asdict(differs),
     }  # fmt: skip
 
@@ -256,8 +211,9 @@ def by_seed(found: dict[str, Any]) -> str:
     lines = [f"| variant | {' | '.join(seeds)} | mean |", "| --- " * (len(seeds) + 2) + "|"]
     for name, values in accuracy.items():
         means = values.mean(axis=1).tolist()
-        cells = [title(name), *(f"{mean:.4f}" for mean in means)]
-        lines.append(f"| {' | '.join(cells)} | {statistics.fmean(means):.4f} ± {statistics.stdev(means):.4f} |")
+        spread = f" ± {statistics.stdev(means):.4f}" if len(means) > 1 else ""
+        cells = [title(name), *(f"{mean:.4f}" for mean in means), f"{statistics.fmean(means):.4f}{spread}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -274,7 +230,7 @@ def draw(scenes: Scenes, accuracy: Mapping[str, np.ndarray]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    fusions = list(dict.fromkeys(name.removeprefix("fusion/").partition("-")[0] for name in accuracy))
+    fusions = list(dict.fromkeys(fusion for fusion, _ in map(parts, accuracy)))
     figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.62 * len(fusions)), layout="constrained")
     for way, (downsampling, words) in enumerate(DOWNSAMPLING_TITLES.items()):
         for row, fusion in enumerate(fusions):

@@ -21,7 +21,7 @@ from typing import Any
 import reference_loop as theirs
 import torch
 from bench_table import device_name
-from more_seeds import train_as_the_study
+from more_seeds_networks import train_as_the_study
 from torch import Tensor, nn
 
 from cilp import packed, params

@@ -35,6 +35,13 @@ def more_seeds(monkeypatch):
 
 
 @pytest.fixture
+def networks(more_seeds):
+    import more_seeds_networks
+
+    return more_seeds_networks
+
+
+@pytest.fixture
 def study(more_seeds):
     return more_seeds.SCENES["study"]
 
@@ -52,6 +59,20 @@ def test_its_tables_are_those_of_the_runs(more_seeds, name):
     assert {len(shares) for shares in more_seeds.complete(found).values()} == {len(range(51, scenes.further.stop))}
 
 
+def each_run(right):
+    """By model and seed: accuracy, whether it is the best of that seed, whether it tells no cube from its sphere."""
+    seed = {
+        model: {number: sum(map(int, shares)) / (2 * len(shares)) for number, shares in runs.items()}
+        for model, runs in right.items()
+    }
+    best = {number: max(runs[number] for runs in seed.values()) for number in next(iter(seed.values()))}
+    return {
+        "seed": seed,
+        "best": {model: {number: it == best[number] for number, it in runs.items()} for model, runs in seed.items()},
+        "constant": {model: {number: set(it) == {"1"} for number, it in runs.items()} for model, runs in right.items()},
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "kinds"), [("study", ("holds", "more seeds")), ("random_size", ("random sizes",) * 2)]
 )
@@ -63,6 +84,7 @@ def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds
     figures.files["significance"] = significance_json({}, more_seeds.comparisons(found), confidence)
     figures.files["together"] = more_seeds.together(scenes, found)
     figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
+    figures.files |= each_run(found["right"])
     for path, kind in zip((more_seeds.PAGE, Path("README.md")), kinds, strict=True):
         claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
         assert claims, f"{path} claims nothing that could be checked"
@@ -146,6 +168,20 @@ def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, s
         more_seeds.main()
 
 
+def test_of_a_variant_that_came_later_nothing_is_known_yet(more_seeds, study, project, monkeypatch):
+    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=()))
+    more_seeds.main()
+    found = json.loads(study.results.read_text())
+    later = {**found["right"]}
+    first = {"fusion/add-maxpool": later.pop("fusion/add-maxpool")}
+    study.results.write_text(json.dumps({**found, "right": first}))
+    more_seeds.main()
+    assert json.loads(study.results.read_text()) == found
+    study.results.write_text(json.dumps({**found, "right": {**first, "fusion/average-maxpool": {}}}))
+    with pytest.raises(UserError, match="delete it to begin anew"):
+        more_seeds.main()
+
+
 def test_a_variant_that_there_is_not_is_refused(more_seeds, project, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--variants", "add-average"])
     with pytest.raises(UserError, match="fusion/add-average: no such variant; there are fusion/add-maxpool"):
@@ -153,11 +189,11 @@ def test_a_variant_that_there_is_not_is_refused(more_seeds, project, monkeypatch
 
 
 def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_scenes_of_their_own(
-    more_seeds, project, monkeypatch, capfd
+    more_seeds, networks, project, monkeypatch, capfd
 ):
     scenes = more_seeds.SCENES["random_size"]
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    monkeypatch.setattr(more_seeds, "TEST_SCENES", 3)
+    monkeypatch.setattr(networks, "TEST_SCENES", 3)
     (project / "stages").mkdir()
     shutil.copy(ROOT / "stages/train_random_size.py", project / "stages")
     os.link(project / "data/packed.pt", project / "data/random_size.pt")
@@ -168,10 +204,49 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     more_seeds.main()
     right = json.loads(scenes.results.read_text())["right"]
     assert {name: list(seeds) for name, seeds in right.items()} == {
-        "fusion/add-maxpool": [], "fusion/add-strided": ["51", "54", "55"]
+        "fusion/add-maxpool": [], "fusion/add-strided": ["51", "54", "55"],
+        "fusion/joint-maxpool": [], "fusion/joint-strided": [],
+        "fusion/decision-maxpool": [], "fusion/decision-strided": [],
     }  # fmt: skip
     assert {len(seed) for seed in right["fusion/add-strided"].values()} == {3}
     said = capfd.readouterr().out
     assert "add-strided, random size: seed 55 on" in said and "random size: seed 51" not in said
     assert [path.name for path in of_the_study.parent.iterdir()] == ["seed-51.pt"]
     assert scenes.figure.is_file() and not more_seeds.SCENES["study"].results.exists()
+
+
+def test_decision_level_fusion_adds_up_the_log_odds_of_two_networks(networks):
+    image, lidar = torch.rand(2, 100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    both = networks.decided_by_both(image, lidar)
+    assert torch.allclose(torch.logit(both), torch.logit(image) + torch.logit(lidar), atol=1e-9)
+
+
+def test_decision_level_fusion_is_what_the_networks_of_one_sensor_say_together(
+    more_seeds, networks, project, monkeypatch
+):
+    scenes = more_seeds.SCENES["random_size"]
+    monkeypatch.setitem(more_seeds.SCENES, "random_size", replace(scenes, further=()))
+    monkeypatch.setattr(networks, "TEST_SCENES", 8)
+    said = []
+    monkeypatch.setattr(networks, "probabilities", lambda model, split: said.append((model, split)) or torch.tensor(
+        [0.9, 0.4] * 8 if len(said) == 1 else [0.2, 0.3] * 8, dtype=torch.float64
+    ))  # fmt: skip
+    for sensor in ("rgb", "lidar"):
+        arguments = {"fusion": sensor, "downsampling": "strided", "xyz_centre": [0.0, 0.0, 0.0], "xyz_scale": 50.0}
+        path = Path(f"models/random_size/fusion/{sensor}-strided/seed-51.pt")
+        save_checkpoint(path, normalised_fusion.build(**arguments), "normalised_fusion", arguments, {}, 51)
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "random_size", "--variants", "decision-strided"])
+    more_seeds.main()
+    right = json.loads(scenes.results.read_text())["right"]
+    assert right["fusion/decision-strided"] == {"51": "0" * 8}  # 9:1 and 1:4 are a sphere, 2:3 and 3:7 a cube
+    assert len(said) == 2
+
+
+def test_trained_jointly_it_is_the_same_network(networks, project, monkeypatch):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["fusion"]["rgb"]["epochs"] = 1
+    os.link(project / "data/packed.pt", project / "data/random_size.pt")
+    model = networks.train_jointly("strided", 51, settings, torch.device("cpu"))
+    test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
+    apart = [logits_of(part, test).double().sigmoid() for part in model.networks]
+    assert torch.allclose(networks.decided_by_both(*apart), logits_of(model, test).double().sigmoid(), atol=1e-6)

@@ -32,13 +32,22 @@ def test_nothing_is_left_to_be_filled_in():
     assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", prose)
 
 
+def anchors(page):
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.*)", page, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def test_every_command_and_file_that_the_readme_names_exists():
     readme = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)", readme)) <= targets
     made = ("data/", "models/", "wandb/", "dvc_plots/")
-    for name in re.findall(r"\]\((?!https?:|#)([^)]+)\)", readme):
-        assert name.startswith(made) or (ROOT / name).exists(), name
+    for name in re.findall(r"\]\((?!https?:)([^)]+)\)", readme):
+        path, _, heading = name.partition("#")
+        path = path or "README.md"
+        assert path.startswith(made) or (ROOT / path).exists(), name
+        assert not heading or heading in anchors((ROOT / path).read_text()), name
 
 
 def edges_drawn():

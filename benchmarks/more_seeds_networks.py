@@ -1,0 +1,144 @@
+"""The networks of ``more_seeds.py``: what each says of the scenes that it is tested on.
+
+Those of the study lie in ``models/``; those of further seeds are trained here, in the same way.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cilp import packed, params
+from cilp.classifiers import random_size
+from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
+from cilp.evaluation.audit import rendered
+from cilp.evaluation.models import BASELINES
+from cilp.evaluation.predictions import load_classifier, probabilities
+from cilp.models import fusion as fusions
+from cilp.models import normalised_fusion
+from cilp.models.fusion import Fusion
+from cilp.training.classifier import logits_of, train_classifier
+from cilp.training.device import available_cores
+from cilp.training.inputs import Split, load_split
+
+RANDOM_SIZE = Path("data/random_size.pt")
+TEST_SCENES = 1000
+"""Held-out scenes of random size, as many as the study's test set has; rendered here, since the study has none."""
+DECISION = "decision"
+"""Decision-level fusion: nothing is trained, the networks that see one sensor each are both asked."""
+JOINT = "joint"
+"""The same two networks, trained together: the sum of their logits is what learns."""
+Runs = tuple[Sequence[int], Callable[[str, int], Tensor], Split]
+"""Seeds of the study, what gives the probabilities (N,) of a variant and a seed on the test set, and the test set."""
+
+
+def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
+    """The study's networks and scenes; of other seeds, networks are trained in the same way."""
+    data = packed.load(Path("data/packed.pt"))
+    splits = tuple(load_split(data, split, device) for split in packed.SPLITS)
+    seeds = params.lookup(settings, "seeds")
+
+    def probability_of(name: str, seed: int) -> Tensor:
+        if seed in seeds:
+            return probabilities(load_classifier(Path(f"models/{name}/seed-{seed}.pt"), device), splits[-1])
+        return probabilities(train_as_the_study(name, seed, settings, splits), splits[-1])
+
+    return seeds, probability_of, splits[-1]
+
+
+def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
+    """Networks trained on scenes in which size tells nothing of the shape, and further such scenes to test them on."""
+    seeds = random_size.seeds(settings)
+    test = rendered(random_size.simulation(settings), TEST_SCENES, available_cores(), device)
+
+    @functools.cache
+    def probability_of(name: str, seed: int) -> Tensor:
+        fusion, downsampling = parts(name)
+        if fusion == DECISION:
+            return decided_by_both(*(probability_of(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES))
+        if fusion == JOINT:
+            return logits_of(train_jointly(downsampling, seed, settings, device), test).double().sigmoid().cpu()
+        path = Path(f"models/random_size/{name}/seed-{seed}.pt")
+        if seed in seeds and path.is_file():
+            return probabilities(load_classifier(path, device), test)
+        variant = ("--fusion", fusion, "--downsampling", downsampling, "--seed", str(seed))
+        stage = [sys.executable, "stages/train_random_size.py", *variant]
+        if code := subprocess.run(stage, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
+            sys.exit(code)  # it has said why
+        said = probabilities(load_classifier(path, device), test)
+        path.unlink()  # not the study's: what it says is kept, and DVC knows nothing of it
+        return said
+
+    return seeds, probability_of, test
+
+
+def decided_by_both(first: Tensor, second: Tensor) -> Tensor:
+    """The probabilities of either class, (N,), given what two networks say that know nothing of each other.
+
+    The product rule of Kittler et al. 1998 (doi:10.1109/34.667881), for classes that are as frequent: log odds add up.
+    """
+    sphere, cube = first * second, (1 - first) * (1 - second)
+    return sphere / (sphere + cube)
+
+
+class Joint(nn.Module):
+    """The networks that see one sensor each, as one whose logits are the sum of theirs.
+
+    What it computes is decision-level fusion; that its parts learn from one loss is all that is different.
+    """
+
+    def __init__(self, downsampling: str, settings: dict[str, Any]):
+        super().__init__()
+        self.networks = nn.ModuleList(one_sensor(sensor, downsampling, settings) for sensor in BASELINES)
+
+    def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        """RGBA in [0, 1] and XYZA in metres, (B, 4, 64, 64) each -> logits (B,), positive for a sphere."""
+        image, view = (network(rgb, lidar) for network in self.networks)
+        return image + view
+
+
+def one_sensor(sensor: str, downsampling: str, settings: dict[str, Any]) -> nn.Module:
+    """An untrained baseline as ``train_random_size`` builds it."""
+    if random_size.sizes(settings).inputs == "normalised":
+        return normalised_fusion.build(
+            sensor, downsampling, *(params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale"))
+        )
+    protocol = params.section(settings, f"fusion.{sensor}", FusionProtocol)
+    return fusions.build(**network(sensor, downsampling, protocol))
+
+
+def train_jointly(downsampling: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:
+    """``Joint`` with its best weights, trained on scenes of random size by the image's protocol."""
+    data, name = packed.load(RANDOM_SIZE), f"{JOINT}-{downsampling}, random size, seed {seed}"
+    train, valid = (load_split(data, split, device) for split in ("train", "val"))
+    protocol = params.section(settings, f"fusion.{BASELINES[0]}", FusionProtocol)
+    return train_classifier(lambda: Joint(downsampling, settings), train, valid, protocol, seed, name).model
+
+
+def train_as_the_study(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Split]) -> Fusion:
+    """A variant, such as ``fusion/late-strided``, with its best weights; ``splits`` are train, val and others."""
+    fusion, downsampling = parts(name)
+    protocol = params.section(settings, f"fusion.{fusion}", FusionProtocol)
+    arguments = network(fusion, downsampling, protocol)
+    train, valid = splits[:2]
+    return train_fusion(arguments, train, valid, protocol, seed, f"{fusion}-{downsampling} seed {seed}").model
+
+
+def parts(name: str) -> tuple[str, str]:
+    """Fusion and downsampling of a variant such as ``fusion/late-strided``."""
+    fusion, _, downsampling = name.removeprefix("fusion/").partition("-")
+    return fusion, downsampling
+
+
+def shares_right(probability: Tensor, split: Split) -> np.ndarray:
+    """(scenes,) float64, in order: which share of each scene's samples is classified correctly; of a sphere, (N,)."""
+    right = (probability > 0.5) == (split.label.cpu() > 0.5)
+    _, scene = split.scene.cpu().unique(return_inverse=True)
+    return (torch.bincount(scene, right.double()) / torch.bincount(scene)).numpy()
