@@ -2,6 +2,8 @@
 
     PYTHONPATH=src python benchmarks/more_seeds.py [--scenes random_size] [--variants rgb-maxpool rgb-strided ...]
 
+``--scenes half_rate`` trains them on scenes of random size as well, at half the learning rate.
+
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
 shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``
 (``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
@@ -15,26 +17,28 @@ import itertools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from more_seeds_figure import draw
 from more_seeds_networks import DECISION, JOINT, as_the_study, on_random_sizes, parts, shares_right
 
 from cilp import params
-from cilp.atomic import replacing, write_json, write_text
+from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.errors import UserError
 from cilp.evaluation.models import BASELINES, variants
 from cilp.evaluation.significance import Comparison, compare, difference, pairs
 from cilp.report.readme import insert_tables
 from cilp.report.significance import comparison_rows
-from cilp.report.style import COLOURS, MARKERS
-from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
+from cilp.report.titles import DOWNSAMPLING_TITLES, title
 from cilp.training.device import describe, prepare_device
 
 PAGE = Path("docs/more-seeds.md")
+SLOWER = "/slower"
+"""Behind the name of a variant: trained at another learning rate than the study's."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Scenes:
     """Of the figure: shares that are wrong."""
     beside: Sequence[str] = ()
     """Fusions beside those of the study."""
+    rate: float = 1.0
+    """Learning rate of all networks, as a share of the study's."""
 
     @property
     def results(self) -> Path:
@@ -65,6 +71,13 @@ class Scenes:
     def figure(self) -> Path:
         """The picture of it."""
         return Path(f"docs/{self.name}.png")
+
+    def trained_by(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The params with this learning rate; at another than the study's, none of its networks is one of these."""
+        if self.rate == 1:
+            return settings
+        protocols = {name: {**it, "lr": self.rate * it["lr"]} for name, it in settings["fusion"].items()}
+        return {**settings, "fusion": protocols, "random_size": {**settings["random_size"], "seeds": []}}
 
     def decided_by(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What of the params a run is made of."""
@@ -86,19 +99,23 @@ SCENES = {
             "data": (), "fusion": (), "embedder": ("xyz_centre", "xyz_scale"),
             "random_size": ("train", "valid", "inputs", "simulate"), "significance": (),
         },
-        together=("fusions of both sensors", (*BASELINES, JOINT, DECISION)), ticks=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
-        beside=(JOINT, DECISION),
+        together=("fusions of both sensors", (*BASELINES, JOINT, DECISION)),
+        ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, DECISION),
     ),
 }  # fmt: skip
+SCENES["half_rate"] = replace(
+    SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", further=range(51, 59), rate=0.5
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", choices=SCENES, default="study", help="what to train and test on (default: study)")
+    parser.add_argument("--scenes", choices=SCENES, default="study", help="what to train on, and how (default: study)")
     parser.add_argument("--variants", nargs="+", help="for example late-strided (default: all)")
     arguments = parser.parse_args()
-    settings, device = params.load(), prepare_device("auto")
-    scenes, names = SCENES[arguments.scenes], variants(settings)
+    scenes, device = SCENES[arguments.scenes], prepare_device("auto")
+    settings = scenes.trained_by(params.load())
+    names = variants(settings)
     names += [
         f"fusion/{fusion}-{way}"
         for fusion in scenes.beside
@@ -108,7 +125,7 @@ def main() -> None:
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
     found = begun(scenes, {**describe(device), **scenes.decided_by(settings)}, names)
-    runs_of = {"study": as_the_study, "random_size": on_random_sizes}[arguments.scenes]
+    runs_of = as_the_study if arguments.scenes == "study" else on_random_sizes
     seeds, probability_of, test = runs_of(settings, device)
     for seed, name in itertools.product((*seeds, *scenes.further), asked):
         if str(seed) in found["right"][name]:
@@ -187,9 +204,12 @@ def tables(scenes: Scenes, found: dict[str, Any]) -> dict[str, str]:
     confidence = found["significance"]["confidence"]
     made = {
         "seeds": by_seed(found),
-        "together": averaged(scenes.together[0], together(scenes, found), confidence),
         "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
     }
+    if scenes.rate == 1:
+        made["together"] = averaged(scenes.together[0], together(scenes, found), confidence)
+    else:
+        made["rates"] = by_rate(found, at_the_rate_of_the_study())
     return {f"{scenes.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
 
 
@@ -217,51 +237,61 @@ def by_seed(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def at_the_rate_of_the_study() -> dict[str, Any]:
+    """What the same networks say that were trained on the same scenes at the study's learning rate."""
+    return json.loads(SCENES["random_size"].results.read_text(encoding="utf-8"))
+
+
+def rates(slower: dict[str, Any], faster: dict[str, Any]) -> list[Comparison]:
+    """Each variant at the slower rate against itself at the faster, where both have the same seeds.
+
+    The first of the two is called as the variant, the second too, with ``SLOWER`` behind it.
+    """
+    before = complete(faster)
+    after = {
+        name: accuracy
+        for name, accuracy in complete(slower).items()
+        if slower["right"][name].keys() == faster["right"].get(name, {}).keys()
+    }
+    accuracy = {**before, **{name + SLOWER: of for name, of in after.items()}}
+    return compare(accuracy, [(name, name + SLOWER) for name in after], slower["significance"]["confidence"])
+
+
+def by_rate(slower: dict[str, Any], faster: dict[str, Any]) -> str:
+    """What the slower rate makes of each variant: mean accuracies, and the cells of a table of comparisons."""
+    found = rates(slower, faster)
+    head, ruler, *rows = comparison_rows(found, slower["significance"]["confidence"])
+    lines = [f"| variant | the study's rate | half of it |{after_the_first(head)}", f"| --- | --- {ruler}"]
+    for it, row in zip(found, rows, strict=True):
+        fast = complete(faster)[it.first].mean()
+        cells = [title(it.first), f"{fast:.4f}", f"{fast + it.difference.mean:.4f}"]
+        lines.append(f"| {' | '.join(cells)} |{after_the_first(row)}")
+    return "\n".join(lines) + "\n"
+
+
+def after_the_first(row: str) -> str:
+    """All cells of a line of a table but the first."""
+    return row.split("|", 2)[2]
+
+
 def document(scenes: Scenes, found: dict[str, Any]) -> None:
     """Put tables and figure into their places."""
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(scenes, found)))
-    draw(scenes, complete(found))
+    draw(scenes.figure, series(scenes, found), scenes.ticks)
 
 
-def draw(scenes: Scenes, accuracy: Mapping[str, np.ndarray]) -> None:
-    """The share of the test set that each run gets wrong, a point for each seed, and their mean."""
-    import matplotlib
+def series(scenes: Scenes, found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """What the picture tells apart: max-pooling and strides, or two learning rates of networks with max-pooling."""
+    if scenes.rate == 1:
+        return {words: of_fusions(found, way) for way, words in DOWNSAMPLING_TITLES.items()}
+    records = {"the study's learning rate": at_the_rate_of_the_study(), "half of it": found}
+    return {words: of_fusions(record, "maxpool") for words, record in records.items()}
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    fusions = list(dict.fromkeys(fusion for fusion, _ in map(parts, accuracy)))
-    figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.62 * len(fusions)), layout="constrained")
-    for way, (downsampling, words) in enumerate(DOWNSAMPLING_TITLES.items()):
-        for row, fusion in enumerate(fusions):
-            values = accuracy.get(f"fusion/{fusion}-{downsampling}")
-            if values is None:
-                continue
-            wrong, height = 1 - values.mean(axis=1), row + 0.36 * way - 0.18
-            axis.plot(
-                wrong, np.full(len(wrong), height), MARKERS[way], color=COLOURS[way], alpha=0.55, markersize=6,
-                markeredgewidth=0, label=words if row == 0 else None,
-            )  # fmt: skip
-            axis.plot(wrong.mean(), height, "|", color=COLOURS[way], markersize=17, markeredgewidth=2.5)
-    if scenes.ticks[0]:
-        axis.set_xscale("log")
-        axis.set_xlim(scenes.ticks[0], 0.6)
-        axis.set_xlabel("share of the test set that is wrong (logarithmic)")
-    else:
-        axis.set_xscale("symlog", linthresh=scenes.ticks[1], linscale=0.5)
-        axis.set_xlim(-0.0001, 0.4)
-        axis.set_xlabel(f"share of the test set that is wrong (logarithmic above {100 * scenes.ticks[1]:g}%)")
-    axis.set_xticks(scenes.ticks, [f"{100 * tick:g}%" if tick else "0" for tick in scenes.ticks])
-    axis.minorticks_off()
-    axis.set_yticks(range(len(fusions)), [TITLES.get(fusion, fusion) for fusion in fusions])
-    axis.invert_yaxis()
-    axis.grid(axis="x", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.plot([], [], "|", color="0.3", markersize=11, markeredgewidth=2.5, label="mean of the seeds")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    with replacing(scenes.figure, "wb") as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
-    pyplot.close(figure)
+def of_fusions(found: dict[str, Any], downsampling: str) -> dict[str, np.ndarray]:
+    """Shares by fusion, of the variants with this downsampling."""
+    named = ((*parts(name), accuracy) for name, accuracy in complete(found).items())
+    return {fusion: accuracy for fusion, way, accuracy in named if way == downsampling}
 
 
 if __name__ == "__main__":

@@ -7,15 +7,18 @@ import functools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 
 from cilp import packed, params
+from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.evaluation.audit import rendered
@@ -56,7 +59,7 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
 def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
     """Networks trained on scenes in which size tells nothing of the shape, and further such scenes to test them on."""
     seeds = random_size.seeds(settings)
-    test = rendered(random_size.simulation(settings), TEST_SCENES, available_cores(), device)
+    test = random_size_test(settings, device)
 
     @functools.cache
     def probability_of(name: str, seed: int) -> Tensor:
@@ -68,15 +71,27 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
         path = Path(f"models/random_size/{name}/seed-{seed}.pt")
         if seed in seeds and path.is_file():
             return probabilities(load_classifier(path, device), test)
-        variant = ("--fusion", fusion, "--downsampling", downsampling, "--seed", str(seed))
-        stage = [sys.executable, "stages/train_random_size.py", *variant]
-        if code := subprocess.run(stage, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
-            sys.exit(code)  # it has said why
-        said = probabilities(load_classifier(path, device), test)
-        path.unlink()  # not the study's: what it says is kept, and DVC knows nothing of it
-        return said
+        with tempfile.TemporaryDirectory() as folder:
+            train_in(Path(folder), fusion, downsampling, seed, settings)
+            return probabilities(load_classifier(folder / path, device), test)
 
     return seeds, probability_of, test
+
+
+def random_size_test(settings: dict[str, Any], device: torch.device) -> Split:
+    """Held-out scenes of random size."""
+    return rendered(random_size.simulation(settings), TEST_SCENES, available_cores(), device)
+
+
+def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: dict[str, Any]) -> None:
+    """Have the study's stage train a network on random sizes, by ``settings`` and into an empty ``folder``."""
+    for name in ("data", "src", "stages"):
+        (folder / name).symlink_to(Path(name).resolve())
+    write_text(folder / params.PARAMS_FILE, yaml.safe_dump(settings))
+    variant = ("--fusion", fusion, "--downsampling", downsampling, "--seed", str(seed))
+    stage = [sys.executable, "stages/train_random_size.py", *variant]
+    if code := subprocess.run(stage, cwd=folder, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
+        sys.exit(code)  # it has said why
 
 
 def decided_by_both(first: Tensor, second: Tensor) -> Tensor:

@@ -1,9 +1,16 @@
-"""docs/more-seeds.md shows what was trained on further seeds, and says no more than that."""
+"""docs/more-seeds.md shows what was trained on further seeds, and says no more than that.
 
+Claims beside a sentence are held against ``docs/more-seeds.json`` (``more seeds``), ``docs/random-size-seeds.json``
+(``random sizes``) or ``docs/half-rate-seeds.json`` (``half rate``), where ``fusion/add-maxpool/slower`` stands beside
+the study's ``fusion/add-maxpool``.
+"""
+
+import io
 import json
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,16 +58,33 @@ def trained(study):
     return json.loads((ROOT / study.results).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["study", "random_size"])
-def test_its_tables_are_those_of_the_runs(more_seeds, name):
+@pytest.mark.parametrize("name", ["study", "random_size", "half_rate"])
+def test_its_tables_are_those_of_the_runs(more_seeds, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
     scenes = more_seeds.SCENES[name]
     page, found = (ROOT / more_seeds.PAGE).read_text(encoding="utf-8"), json.loads((ROOT / scenes.results).read_text())
     assert insert_tables(page, more_seeds.tables(scenes, found)) == page
     assert {len(shares) for shares in more_seeds.complete(found).values()} == {len(range(51, scenes.further.stop))}
 
 
+@pytest.mark.parametrize("name", ["study", "random_size", "half_rate"])
+def test_its_picture_shows_every_run(more_seeds, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    scenes, axes = more_seeds.SCENES[name], []
+    series = more_seeds.series(scenes, json.loads(scenes.results.read_text()))
+    figure = sys.modules["more_seeds_figure"]
+    monkeypatch.setattr(figure, "replacing", lambda *_: nullcontext(io.BytesIO()))
+    monkeypatch.setattr(figure.pyplot, "close", lambda figure: axes.extend(figure.axes))
+    figure.draw(scenes.figure, series, scenes.ticks)
+    low, high = axes[0].get_xlim()
+    points = [wrong for line in axes[0].get_lines() for wrong in line.get_xdata()]
+    assert len(points) == sum(len(shares) + 1 for fusions in series.values() for shares in fusions.values())
+    assert [wrong for wrong in points if not low <= wrong <= high] == []
+
+
 def each_run(right):
     """By model and seed: accuracy, whether it is the best of that seed, whether it tells no cube from its sphere."""
+    right = {model: runs for model, runs in right.items() if runs}
     seed = {
         model: {number: sum(map(int, shares)) / (2 * len(shares)) for number, shares in runs.items()}
         for model, runs in right.items()
@@ -74,14 +98,19 @@ def each_run(right):
 
 
 @pytest.mark.parametrize(
-    ("name", "kinds"), [("study", ("holds", "more seeds")), ("random_size", ("random sizes",) * 2)]
+    ("name", "kinds"),
+    [("study", ("holds", "more seeds")), ("random_size", ("random sizes",) * 2), ("half_rate", ("half rate",) * 2)],
 )
-def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds):
+def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds, monkeypatch):
+    monkeypatch.chdir(ROOT)
     scenes = more_seeds.SCENES[name]
     found = json.loads((ROOT / scenes.results).read_text(encoding="utf-8"))
     figures = Figures(ROOT / "metrics")
     confidence = found["significance"]["confidence"]
-    figures.files["significance"] = significance_json({}, more_seeds.comparisons(found), confidence)
+    compared = more_seeds.comparisons(found)
+    if scenes.rate != 1:
+        compared += more_seeds.rates(found, more_seeds.at_the_rate_of_the_study())
+    figures.files["significance"] = significance_json({}, compared, confidence)
     figures.files["together"] = more_seeds.together(scenes, found)
     figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
     figures.files |= each_run(found["right"])
@@ -212,6 +241,54 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     assert "add-strided, random size: seed 55 on" in said and "random size: seed 51" not in said
     assert [path.name for path in of_the_study.parent.iterdir()] == ["seed-51.pt"]
     assert scenes.figure.is_file() and not more_seeds.SCENES["study"].results.exists()
+
+
+def test_at_half_the_rate_all_networks_are_trained_anew(more_seeds):
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    slower = more_seeds.SCENES["half_rate"].trained_by(settings)
+    assert {name: it["lr"] for name, it in slower["fusion"].items()} == {
+        name: it["lr"] / 2 for name, it in settings["fusion"].items()
+    }
+    assert slower["random_size"] == {**settings["random_size"], "seeds": []}
+    others = slower.keys() - {"fusion", "random_size"}
+    assert {name: slower[name] for name in others} == {name: settings[name] for name in others}
+    assert all(
+        more_seeds.SCENES[name].trained_by(settings) == settings for name in more_seeds.SCENES if name != "half_rate"
+    )
+
+
+def test_the_stage_trains_by_the_params_it_is_given_and_leaves_the_project_alone(
+    networks, project, monkeypatch, tmp_path_factory, capfd
+):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    shutil.copytree(ROOT / "stages", project / "stages")
+    os.link(project / "data/packed.pt", project / "data/random_size.pt")
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    before, folder = sorted(project.rglob("*")), tmp_path_factory.mktemp("elsewhere")
+    settings["fusion"]["add"]["epochs"] = 2
+    networks.train_in(folder, "add", "strided", 51, settings)
+    assert "epoch 2/2" in capfd.readouterr().out
+    assert [path.name for path in folder.glob("models/random_size/fusion/add-strided/*")] == ["seed-51.pt"]
+    assert sorted(project.rglob("*")) == before
+
+
+def test_two_rates_are_compared_variant_by_variant_on_the_same_seeds(more_seeds, trained):
+    slower = json.loads(json.dumps(trained))
+    right = slower["right"]["fusion/late-strided"]
+    slower["right"]["fusion/late-strided"] = dict.fromkeys(right, "2" * 1000)
+    for name in ("fusion/add-strided", "fusion/late-maxpool"):
+        slower["right"][name] = {"51": right["51"]}
+    found = {it.first: it for it in more_seeds.rates(slower, trained)}
+    assert found.keys() == trained["right"].keys() - {"fusion/add-strided", "fusion/late-maxpool"}
+    gained = found["fusion/late-strided"].difference.mean
+    assert gained == pytest.approx(1 - more_seeds.shares(right).mean()) and gained > 0.01
+    assert found["fusion/late-strided"].second == "fusion/late-strided" + more_seeds.SLOWER
+    assert found["fusion/add-maxpool"].difference.mean == 0
+    rows = more_seeds.by_rate(slower, trained).splitlines()
+    assert rows[0].startswith("| variant | the study's rate | half of it | difference | 95% interval |")
+    late = next(row for row in rows if row.startswith("| late, strided convolution |"))
+    assert late.startswith(f"| late, strided convolution | {1 - gained:.4f} | 1.0000 | ")
+    assert {row.count("|") for row in rows} == {8}
 
 
 def test_decision_level_fusion_adds_up_the_log_odds_of_two_networks(networks):

@@ -5,9 +5,8 @@
 - ``rgb2lidar:test_accuracy > 0.95``, or with ``<``: a figure of ``metrics/rgb2lidar.json``; further keys after colons.
 
 ``fusion/{add,late}-maxpool ~ fusion/early-maxpool`` is two claims, one for each name in braces; where the same braces
-stand again in a claim, they are the same name. What rests on further seeds than those of the study says ``more seeds``
-instead of ``holds``, and is held against ``docs/more-seeds.json``; on scenes in which size tells nothing,
-``random sizes``, against ``docs/random-size-seeds.json``.
+stand again in a claim, they are the same name. What rests on another record than ``metrics/`` says another word instead
+of ``holds``; ``tests/test_more_seeds.py`` and ``tests/test_joint_parts.py`` hold it against that.
 """
 
 import itertools

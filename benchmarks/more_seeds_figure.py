@@ -1,0 +1,53 @@
+"""The picture of ``more_seeds.py``: what each run gets wrong."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot
+
+from cilp.atomic import replacing
+from cilp.report.style import COLOURS, MARKERS
+from cilp.report.titles import TITLES
+
+matplotlib.use("Agg")
+
+
+def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequence[float]) -> None:
+    """The share of the test set that each run gets wrong, a point for each seed, and their mean; a row a fusion.
+
+    ``series`` are what is told apart by colour, in words; each has by fusion what share of each scene's samples is
+    right, (seeds, scenes). ``ticks`` are shares that are wrong; if the first is 0, the axis begins there.
+    """
+    fusions = list(dict.fromkeys(fusion for accuracy in series.values() for fusion in accuracy))
+    figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.62 * len(fusions)), layout="constrained")
+    for number, (words, accuracy) in enumerate(series.items()):
+        for row, fusion in enumerate(fusions):
+            if fusion not in accuracy:
+                continue
+            wrong, height = 1 - accuracy[fusion].mean(axis=1), row + 0.36 * number - 0.18
+            axis.plot(
+                wrong, np.full(len(wrong), height), MARKERS[number], color=COLOURS[number], alpha=0.55, markersize=6,
+                markeredgewidth=0, label=words if row == 0 else None,
+            )  # fmt: skip
+            axis.plot(wrong.mean(), height, "|", color=COLOURS[number], markersize=17, markeredgewidth=2.5)
+    if ticks[0]:
+        axis.set_xscale("log")
+        axis.set_xlim(ticks[0], 0.6)
+        axis.set_xlabel("share of the test set that is wrong (logarithmic)")
+    else:
+        axis.set_xscale("symlog", linthresh=ticks[1], linscale=0.5)
+        axis.set_xlim(-0.0001, 0.4)
+        axis.set_xlabel(f"share of the test set that is wrong (logarithmic above {100 * ticks[1]:g}%)")
+    axis.set_xticks(ticks, [f"{100 * tick:g}%" if tick else "0" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_yticks(range(len(fusions)), [TITLES.get(fusion, fusion) for fusion in fusions])
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.plot([], [], "|", color="0.3", markersize=11, markeredgewidth=2.5, label="mean of the seeds")
+    figure.legend(loc="outside upper center", ncols=len(series) + 1, frameon=False)
+    with replacing(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    pyplot.close(figure)
