@@ -10,7 +10,6 @@ half a seed on two cores.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import matplotlib
 import torch
 from matplotlib import pyplot
-from more_seeds import PAGE, SCENES
+from more_seeds import PAGE, SCENES, begun
 from more_seeds_networks import JOINT, RANDOM_SIZE, Joint, one_sensor, random_size_test
 from torch import Tensor, nn
 
@@ -26,7 +25,6 @@ from cilp import packed, params
 from cilp.atomic import replacing, write_json, write_text
 from cilp.classifiers.fusion import FusionProtocol
 from cilp.console import cli
-from cilp.errors import UserError
 from cilp.evaluation.models import BASELINES
 from cilp.report.readme import insert_tables
 from cilp.report.style import COLOURS
@@ -45,17 +43,13 @@ SEEDS = range(51, 59)
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings, device = params.load(), prepare_device("auto")
-    found = {**describe(device), **SCENES["random_size"].decided_by(settings), "runs": {}}
-    if RESULTS.is_file():
-        begun = json.loads(RESULTS.read_text(encoding="utf-8"))
-        if {**begun, "runs": {}} != found:
-            raise UserError(f"{RESULTS} is of other params or of another machine; delete it to begin anew.")
-        found = begun
+    head = {**describe(device), **SCENES["random_size"].decided_by(settings)}
+    found = begun(RESULTS, head, "runs", [str(seed) for seed in SEEDS])
     runs = found["runs"]
-    missing = [(seed, name) for seed in SEEDS for name in (JOINT, *BASELINES) if name not in runs.get(str(seed), {})]
+    missing = [(seed, name) for seed in SEEDS for name in (JOINT, *BASELINES) if name not in runs[str(seed)]]
     splits = scenes(settings, device) if missing else ()
     for seed, name in missing:
-        runs.setdefault(str(seed), {})[name] = followed(name, seed, settings, splits)
+        runs[str(seed)][name] = followed(name, seed, settings, splits)
         write_json(RESULTS, found)
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), {"joint_parts": table(runs)}))
     draw(runs)

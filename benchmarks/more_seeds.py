@@ -124,7 +124,7 @@ def main() -> None:
     asked = [f"fusion/{name}" for name in arguments.variants] if arguments.variants else names
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
-    found = begun(scenes, {**describe(device), **scenes.decided_by(settings)}, names)
+    found = begun(scenes.results, {**describe(device), **scenes.decided_by(settings)}, "right", names)
     runs_of = as_the_study if arguments.scenes == "study" else on_random_sizes
     seeds, probability_of, test = runs_of(settings, device)
     for seed, name in itertools.product((*seeds, *scenes.further), asked):
@@ -137,19 +137,19 @@ def main() -> None:
     document(scenes, found)
 
 
-def begun(scenes: Scenes, head: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """What there is already of ``names``, after ``head``: what it was made of, and on what machine.
+def begun(results: Path, head: dict[str, Any], key: str, names: Sequence[str]) -> dict[str, Any]:
+    """What ``results`` hold already of ``names`` under ``key``, after ``head``: what made it, and on what machine.
 
     Raises:
-        UserError: what there is was made of something else, or is of a variant that there is not.
+        UserError: what there is was made of something else, or has a name that there is not.
     """
-    right: dict[str, dict[str, str]] = {}
-    if scenes.results.is_file():
-        found = json.loads(scenes.results.read_text(encoding="utf-8"))
-        right = found.pop("right")
-        if found != head or not right.keys() <= set(names):
-            raise UserError(f"{scenes.results} is of other params or of another machine; delete it to begin anew.")
-    return {**head, "right": {name: right.get(name, {}) for name in names}}
+    known: dict[str, dict[str, Any]] = {}
+    if results.is_file():
+        found = json.loads(results.read_text(encoding="utf-8"))
+        known = found.pop(key)
+        if found != head or not known.keys() <= set(names):
+            raise UserError(f"{results} is of other params or of another machine; delete it to begin anew.")
+    return {**head, key: {name: known.get(name, {}) for name in names}}
 
 
 def digits(right: np.ndarray) -> str:
