@@ -14,7 +14,7 @@ from cilp.console import cli
 from cilp.console.progress import track
 from cilp.evaluation.failures import FailureParams, failed, failing, first
 from cilp.evaluation.models import sensor_dependent
-from cilp.evaluation.predictions import SEES, load_classifier, probabilities
+from cilp.evaluation.predictions import load_classifier, modalities, probabilities
 from cilp.report.failures import draw_failures, missing_markdown
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
@@ -32,10 +32,6 @@ def main() -> None:
     classifiers = {
         model: [load_classifier(Path(f"models/{model}/seed-{seed}.pt"), device) for seed in seeds] for model in models
     }
-    sees = {
-        model: next(views for kind, views in SEES.items() if isinstance(trained[0], kind))
-        for model, trained in classifiers.items()
-    }
     sound, cases = first(test, protocol.pairs), list(failing(test, protocol))
     truth = sound.label.cpu() > 0.5
     without_failure: dict[str, list[float]] = {}
@@ -43,7 +39,7 @@ def main() -> None:
     for name, level, split in track(cases, "sensor failures", unit="levels"):
         sensors = failed(split, sound)
         for model, trained in classifiers.items():
-            affected = any(sensors[sees[model]])
+            affected = bool(sensors & set(modalities(trained[0])))
             right = None if affected else without_failure.get(model)  # the same pictures give the same answers
             if right is None:
                 right = [((probabilities(one, split) > 0.5) == truth).double().mean().item() for one in trained]

@@ -1,6 +1,7 @@
 """Embeddings made once and kept: what is read is what the embedders say, or nothing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,12 @@ def test_what_is_read_is_what_each_embedder_says_of_each_split(written, model, s
             seen = found[modality][name]
             assert torch.equal(seen.embedding, embed_split(embedder, split).embedding)
             assert torch.equal(seen.label, split.label)
+
+
+@pytest.mark.parametrize(("modality", "other"), [("rgb", "range"), ("lidar", "rgb")])
+def test_of_a_pair_only_the_embedders_own_sensor_is_read(model, splits, modality, other):
+    embedder, half = getattr(model, modality), replace(splits["train"], **{other: None})
+    assert torch.equal(embed_split(embedder, half).embedding, embed_split(embedder, splits["train"]).embedding)
 
 
 def test_the_same_embeddings_are_the_same_bytes(written, tmp_path, model, splits):

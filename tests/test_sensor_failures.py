@@ -86,10 +86,10 @@ def test_a_failure_of_one_sensor_leaves_the_other_as_it_was(split):
     sound = first(split, 8)
     found = {(name, level): failed(part, sound) for name, level, part in failing(split, FailureParams(**PARAMS))}
     assert found == {
-        ("beams_dropped", 0.0): (False, False), ("beams_dropped", 1.0): (False, True),
-        ("range_noise", 0.0): (False, False), ("range_noise", 0.5): (False, True),
-        ("image_noise", 0.0): (False, False), ("image_noise", 0.1): (True, False),
-        ("exposure", 0.0): (True, False), ("exposure", 1.0): (False, False),
+        ("beams_dropped", 0.0): set(), ("beams_dropped", 1.0): {"lidar"},
+        ("range_noise", 0.0): set(), ("range_noise", 0.5): {"lidar"},
+        ("image_noise", 0.0): set(), ("image_noise", 0.1): {"rgb"},
+        ("exposure", 0.0): {"rgb"}, ("exposure", 1.0): set(),
     }  # fmt: skip
 
 

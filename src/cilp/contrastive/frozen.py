@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from cilp.errors import UserError
-from cilp.models.embedder import MODALITIES, Embedder
+from cilp.models.embedder import Embedder
 from cilp.training.checkpoint import load_checkpoint
-from cilp.training.device import EVALUATION_BATCH
-from cilp.training.inputs import Split
+from cilp.training.inputs import Split, in_order, seen_by
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -57,7 +56,6 @@ class Embedded:
 @torch.no_grad()
 def embed_split(embedder: Embedder, split: Split) -> Embedded:
     """Run a frozen embedder over every sample once; an RGB embedder sees the images, a LiDAR embedder the ranges."""
-    which = MODALITIES.index(embedder.modality)
-    size = EVALUATION_BATCH[split.label.device.type]
-    parts = [embedder(split.inputs(slice(start, start + size))[which]) for start in range(0, len(split), size)]
+    seen = seen_by(split, [embedder.modality])
+    parts = [embedder(*seen.inputs(rows)) for rows in in_order(len(seen), seen.label.device)]
     return Embedded(torch.cat(parts), split.label)

@@ -13,8 +13,9 @@ from cilp.contrastive.retrieval import retrieval, twin_accuracy
 from cilp.errors import UserError
 from cilp.models.cilp import Cilp, build
 from cilp.models.embedder import EmbedderParams
-from cilp.training.device import EVALUATION_BATCH, exact_products
+from cilp.training.device import exact_products
 from cilp.training.distributed import world
+from cilp.training.inputs import in_order
 from cilp.training.loop import Batch, Trained, fit
 from cilp.training.optimizers import AdamW
 from cilp.training.unfinished import Unfinished
@@ -173,8 +174,7 @@ def embed(model: Cilp, pairs: Pairs) -> tuple[Tensor, Tensor]:
 
     What they are compared by is many small operations and figures, each of which a GPU would make the host wait for.
     """
-    size = EVALUATION_BATCH[pairs.rgb.device.type]
-    parts = [model(*pairs.inputs(slice(start, start + size))) for start in range(0, len(pairs), size)]
+    parts = [model(*pairs.inputs(rows)) for rows in in_order(len(pairs), pairs.scene.device)]
     rgb, lidar = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return rgb, lidar
 

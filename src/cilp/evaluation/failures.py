@@ -98,6 +98,7 @@ def first(split: Split, pairs: int) -> Split:
     return Split(**{name: value if name == "directions" else value[:pairs] for name, value in whole.items()})
 
 
-def failed(split: Split, sound: Split) -> tuple[bool, bool]:
-    """Whether the camera and whether the LiDAR shows anything else than in the same pairs without a failure."""
-    return not torch.equal(split.rgb, sound.rgb), not torch.equal(split.range, sound.range)
+def failed(split: Split, sound: Split) -> set[str]:
+    """The modalities, ``rgb`` and ``lidar``, that show anything else than in the same pairs without a failure."""
+    pixels = {"rgb": (split.rgb, sound.rgb), "lidar": (split.range, sound.range)}
+    return {modality for modality, (failing, whole) in pixels.items() if not torch.equal(failing, whole)}

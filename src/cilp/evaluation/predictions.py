@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 from cilp.errors import UserError
 from cilp.evaluation.table import Prediction
+from cilp.models.embedder import MODALITIES
 from cilp.models.fusion import Fusion
 from cilp.models.lidar import LidarClassifier
 from cilp.models.normalised_fusion import NormalisedFusion
 from cilp.models.rgb2lidar import RgbToLidar
 from cilp.training.checkpoint import load_checkpoint
-from cilp.training.device import EVALUATION_BATCH
-from cilp.training.inputs import Split
+from cilp.training.inputs import Split, in_order, seen_by
 
-SEES = {Fusion: slice(0, 2), NormalisedFusion: slice(0, 2), RgbToLidar: slice(0, 1), LidarClassifier: slice(1, 2)}
-"""Which of the two views, image and LiDAR, a classifier takes."""
+SEES = {Fusion: MODALITIES, NormalisedFusion: MODALITIES, RgbToLidar: ("rgb",), LidarClassifier: ("lidar",)}
+"""Which modalities a classifier takes."""
 
 
 def load_classifier(path: Path, device: torch.device) -> nn.Module:
@@ -32,12 +32,16 @@ def load_classifier(path: Path, device: torch.device) -> nn.Module:
     return model
 
 
+def modalities(model: nn.Module) -> tuple[str, ...]:
+    """Which modalities a classifier takes: ``rgb``, ``lidar`` or both."""
+    return next(taken for kind, taken in SEES.items() if isinstance(model, kind))
+
+
 @torch.inference_mode()
 def probabilities(model: nn.Module, split: Split) -> Tensor:
     """Of a sphere, (N,) float64, for every sample of a split in order."""
-    views = next(views for kind, views in SEES.items() if isinstance(model, kind))
-    size = EVALUATION_BATCH[split.label.device.type]
-    parts = [model(*split.inputs(slice(start, start + size))[views]) for start in range(0, len(split), size)]
+    seen = seen_by(split, modalities(model))
+    parts = [model(*seen.inputs(rows)) for rows in in_order(len(seen), seen.label.device)]
     return torch.cat(parts).double().sigmoid().cpu()
 
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cilp.training.device import EVALUATION_BATCH
 from cilp.training.distributed import world
-from cilp.training.inputs import Split
+from cilp.training.inputs import Split, in_order
 from cilp.training.loop import Trained, fit, shuffled, steps_of_a_pass
 from cilp.training.optimizers import Adam
 from cilp.training.unfinished import Unfinished
@@ -105,8 +104,7 @@ def train_classifier(
 def logits_of(model: nn.Module, split: Split) -> Tensor:
     """Logits (N,) of every sample of a split, in order."""
     model.eval()
-    batch = EVALUATION_BATCH[split.label.device.type]
-    logits = [model(*split.inputs(slice(start, start + batch))) for start in range(0, len(split), batch)]
+    logits = [model(*split.inputs(rows)) for rows in in_order(len(split), split.label.device)]
     model.train()
     return torch.cat(logits)
 

@@ -3,6 +3,7 @@
 A split too large for that is streamed (``cilp.training.stream``).
 """
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from cilp.packed import Packed
 from cilp.sensors import MAX_RANGE, ray_directions
+from cilp.training.device import EVALUATION_BATCH
 from cilp.training.stream import SHARD, Streamed, pixels
 
 
@@ -67,6 +69,20 @@ class LidarSplit(_OneSensor):
     def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
         """XYZA (B, 4, 64, 64) in metres."""
         return (xyza(self.range[rows], self._directions(rows)),)
+
+
+def seen_by(split: Split, modalities: Collection[str]) -> Split:
+    """The same samples, for a model that sees ``rgb``, ``lidar`` or both."""
+    if set(modalities) == {"rgb", "lidar"}:
+        return split
+    (modality,) = modalities
+    return {"rgb": ImageSplit, "lidar": LidarSplit}[modality].of(split)
+
+
+def in_order(count: int, device: torch.device) -> Iterator[slice]:
+    """The rows of one evaluation batch after the other, until all ``count`` samples had their turn."""
+    size = EVALUATION_BATCH[device.type]
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def load_split(packed: Packed, split: str, device: torch.device) -> Split:
