@@ -9,7 +9,7 @@ shape, as ``train_random_size`` does, and puts them beside those of the study, w
 (``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
 set into ``docs/``, and goes on from there when it is started again; delete that file to begin anew. Then it puts tables
 and figure of the variants whose seeds are complete into ``docs/more-seeds.md``. A quarter of an hour a seed on two
-threads of one core; on random sizes, where two ways of deciding by both sensors come on top, 18 minutes on two cores.
+threads of one core; on random sizes, where three ways of deciding by both sensors come on top, 18 minutes on two cores.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 from more_seeds_figure import draw
-from more_seeds_networks import DECISION, JOINT, as_the_study, on_random_sizes, parts, shares_right
+from more_seeds_networks import AUXILIARY, JOINT, as_the_study, on_random_sizes, parts, shares_right
 
 from cilp import params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.errors import UserError
-from cilp.evaluation.models import BASELINES, variants
+from cilp.evaluation.models import BASELINES, DECISION, variants
 from cilp.evaluation.significance import Comparison, compare, difference, pairs
 from cilp.report.readme import insert_tables
 from cilp.report.significance import comparison_rows
@@ -99,8 +99,8 @@ SCENES = {
             "data": (), "fusion": (), "embedder": ("xyz_centre", "xyz_scale"),
             "random_size": ("train", "valid", "inputs", "simulate"), "significance": (),
         },
-        together=("fusions of both sensors", (*BASELINES, JOINT, DECISION)),
-        ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, DECISION),
+        together=("fusions of both sensors", (*BASELINES, JOINT, AUXILIARY, DECISION)),
+        ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, AUXILIARY, DECISION),
     ),
 }  # fmt: skip
 SCENES["half_rate"] = replace(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.evaluation.audit import rendered
-from cilp.evaluation.models import BASELINES
+from cilp.evaluation.models import BASELINES, DECISION
 from cilp.evaluation.predictions import load_classifier, probabilities
 from cilp.models import fusion as fusions
 from cilp.models import normalised_fusion
+from cilp.models.decision import DecisionFusion
 from cilp.models.fusion import Fusion
 from cilp.training.classifier import logits_of, train_classifier
 from cilp.training.device import available_cores
@@ -34,10 +36,10 @@ from cilp.training.inputs import Split, load_split
 RANDOM_SIZE = Path("data/random_size.pt")
 TEST_SCENES = 1000
 """Held-out scenes of random size, as many as the study's test set has; rendered here, since the study has none."""
-DECISION = "decision"
-"""Decision-level fusion: nothing is trained, the networks that see one sensor each are both asked."""
 JOINT = "joint"
-"""The same two networks, trained together: the sum of their logits is what learns."""
+"""Decision-level fusion's two networks, trained together: the sum of their logits is what learns."""
+AUXILIARY = "auxiliary"
+"""The same, but each of the two has a loss of its own as well."""
 Runs = tuple[Sequence[int], Callable[[str, int], Tensor], Split]
 """Seeds of the study, what gives the probabilities (N,) of a variant and a seed on the test set, and the test set."""
 
@@ -50,7 +52,7 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
 
     def probability_of(name: str, seed: int) -> Tensor:
         if seed in seeds:
-            return probabilities(load_classifier(Path(f"models/{name}/seed-{seed}.pt"), device), splits[-1])
+            return probabilities(load_classifier(Path("models"), name, seed, device), splits[-1])
         return probabilities(train_as_the_study(name, seed, settings, splits), splits[-1])
 
     return seeds, probability_of, splits[-1]
@@ -66,14 +68,15 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
         fusion, downsampling = parts(name)
         if fusion == DECISION:
             return decided_by_both(*(probability_of(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES))
-        if fusion == JOINT:
-            return logits_of(train_jointly(downsampling, seed, settings, device), test).double().sigmoid().cpu()
-        path = Path(f"models/random_size/{name}/seed-{seed}.pt")
-        if seed in seeds and path.is_file():
-            return probabilities(load_classifier(path, device), test)
+        if fusion in (JOINT, AUXILIARY):
+            model = train_jointly(downsampling, seed, settings, device, auxiliary=fusion == AUXILIARY)
+            return logits_of(model, test).double().sigmoid().cpu()
+        models = Path("models/random_size")
+        if seed in seeds and (models / name / f"seed-{seed}.pt").is_file():
+            return probabilities(load_classifier(models, name, seed, device), test)
         with tempfile.TemporaryDirectory() as folder:
             train_in(Path(folder), fusion, downsampling, seed, settings)
-            return probabilities(load_classifier(folder / path, device), test)
+            return probabilities(load_classifier(folder / models, name, seed, device), test)
 
     return seeds, probability_of, test
 
@@ -95,28 +98,23 @@ def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: 
 
 
 def decided_by_both(first: Tensor, second: Tensor) -> Tensor:
-    """The probabilities of either class, (N,), given what two networks say that know nothing of each other.
-
-    The product rule of Kittler et al. 1998 (doi:10.1109/34.667881), for classes that are as frequent: log odds add up.
-    """
+    """What ``DecisionFusion`` makes of the probabilities (N,) of a sphere that two networks give."""
     sphere, cube = first * second, (1 - first) * (1 - second)
     return sphere / (sphere + cube)
 
 
-class Joint(nn.Module):
-    """The networks that see one sensor each, as one whose logits are the sum of theirs.
-
-    What it computes is decision-level fusion; that its parts learn from one loss is all that is different.
-    """
-
-    def __init__(self, downsampling: str, settings: dict[str, Any]):
-        super().__init__()
-        self.networks = nn.ModuleList(one_sensor(sensor, downsampling, settings) for sensor in BASELINES)
+class Supervised(DecisionFusion):
+    """While it trains, it gives the logits of its parts beside their sum: (B, 3), the sum first."""
 
     def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        """RGBA in [0, 1] and XYZA in metres, (B, 4, 64, 64) each -> logits (B,), positive for a sphere."""
-        image, view = (network(rgb, lidar) for network in self.networks)
-        return image + view
+        """RGBA in [0, 1] and XYZA in metres, (B, 4, 64, 64) each."""
+        apart = [network(rgb, lidar) for network in self.networks]
+        return torch.stack([sum(apart), *apart], dim=1) if self.training else sum(apart)
+
+
+def joint(downsampling: str, settings: dict[str, Any], kind: type[DecisionFusion] = DecisionFusion) -> DecisionFusion:
+    """An untrained one: it computes what decision-level fusion does, but its parts are to learn from one loss."""
+    return kind(one_sensor(sensor, downsampling, settings) for sensor in BASELINES)
 
 
 def one_sensor(sensor: str, downsampling: str, settings: dict[str, Any]) -> nn.Module:
@@ -129,12 +127,21 @@ def one_sensor(sensor: str, downsampling: str, settings: dict[str, Any]) -> nn.M
     return fusions.build(**network(sensor, downsampling, protocol))
 
 
-def train_jointly(downsampling: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:
-    """``Joint`` with its best weights, trained on scenes of random size by the image's protocol."""
-    data, name = packed.load(RANDOM_SIZE), f"{JOINT}-{downsampling}, random size, seed {seed}"
+def train_jointly(
+    downsampling: str, seed: int, settings: dict[str, Any], device: torch.device, auxiliary: bool = False
+) -> nn.Module:
+    """``joint`` with its best weights, trained on scenes of random size by the image's protocol.
+
+    With ``auxiliary``, the loss is the mean of three: of the sum and of either part. The best weights are in either
+    case those with the lowest loss of the sum.
+    """
+    kind, name = (Supervised, AUXILIARY) if auxiliary else (DecisionFusion, JOINT)
+    data, name = packed.load(RANDOM_SIZE), f"{name}-{downsampling}, random size, seed {seed}"
     train, valid = (load_split(data, split, device) for split in ("train", "val"))
+    if auxiliary:
+        train = replace(train, label=train.label.unsqueeze(1).expand(-1, 3))  # one for each of the logits
     protocol = params.section(settings, f"fusion.{BASELINES[0]}", FusionProtocol)
-    return train_classifier(lambda: Joint(downsampling, settings), train, valid, protocol, seed, name).model
+    return train_classifier(lambda: joint(downsampling, settings, kind), train, valid, protocol, seed, name).model
 
 
 def train_as_the_study(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Split]) -> Fusion:

@@ -40,7 +40,7 @@ def main() -> None:
     }
     found = {model: {name: {} for name in asked} for model in models}
     for model, number in track([(m, s) for m in models for s in seeds], "audit", unit="models"):
-        classifier = load_classifier(folder / f"{model}/seed-{number}.pt", device)
+        classifier = load_classifier(folder, model, number, device)
         for condition, split in splits.items():
             found[model][condition][number] = vars(audit(probabilities(classifier, split), split))
     accuracies = {model: {name: summarise(by_seed) for name, by_seed in rows.items()} for model, rows in found.items()}

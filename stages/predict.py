@@ -19,6 +19,8 @@ from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds, write_rows
 
+MODELS = Path("models")
+
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
@@ -32,7 +34,7 @@ def main() -> None:
     predictions = [
         prediction
         for model, seed in track(runs, "predict", unit="models")
-        for prediction in predict(model, seed, load_classifier(Path(f"models/{model}/seed-{seed}.pt"), device), splits)
+        for prediction in predict(model, seed, load_classifier(MODELS, model, seed, device), splits)
     ]
     write_predictions(Path("data/predictions.csv"), predictions)
     counts = confusion(predictions, "test")

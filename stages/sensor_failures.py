@@ -29,9 +29,7 @@ def main() -> None:
     models = sensor_dependent(settings)
     device = prepare_device(params.lookup(settings, "device"))
     test = load_split(packed.load(Path("data/packed.pt")), "test", device)
-    classifiers = {
-        model: [load_classifier(Path(f"models/{model}/seed-{seed}.pt"), device) for seed in seeds] for model in models
-    }
+    classifiers = {model: [load_classifier(Path("models"), model, seed, device) for seed in seeds] for model in models}
     sound, cases = first(test, protocol.pairs), list(failing(test, protocol))
     truth = sound.label.cpu() > 0.5
     without_failure: dict[str, list[float]] = {}

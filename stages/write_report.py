@@ -11,6 +11,7 @@ from cilp import params
 from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.console import cli
+from cilp.evaluation.models import fusions
 from cilp.report.claims import Figures
 from cilp.report.findings import findings
 from cilp.report.study import TABLES, study_markdown
@@ -19,7 +20,9 @@ from cilp.report.study import TABLES, study_markdown
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    found = list(findings(Figures(Path("metrics")), params.lookup(settings, "variants"), audited(settings)))
+    declared = params.lookup(settings, "variants")
+    compared = {**declared, "fusion": fusions(declared)}
+    found = list(findings(Figures(Path("metrics")), compared, audited(settings)))
     tables = {name: Path(f"metrics/{name}.md").read_text(encoding="utf-8") for name in TABLES}
     write_text(Path("reports/study.md"), study_markdown(settings, found, tables))
     for finding in found:

@@ -19,6 +19,7 @@ import torch
 import yaml
 from clone import merge
 from synthetic import make_packed
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp import packed
 from cilp.errors import UserError
@@ -234,6 +235,7 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     assert {name: list(seeds) for name, seeds in right.items()} == {
         "fusion/add-maxpool": [], "fusion/add-strided": ["51", "54", "55"],
         "fusion/joint-maxpool": [], "fusion/joint-strided": [],
+        "fusion/auxiliary-maxpool": [], "fusion/auxiliary-strided": [],
         "fusion/decision-maxpool": [], "fusion/decision-strided": [],
     }  # fmt: skip
     assert {len(seed) for seed in right["fusion/add-strided"].values()} == {3}
@@ -326,3 +328,22 @@ def test_trained_jointly_it_is_the_same_network(networks, project, monkeypatch):
     test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
     apart = [logits_of(part, test).double().sigmoid() for part in model.networks]
     assert torch.allclose(networks.decided_by_both(*apart), logits_of(model, test).double().sigmoid(), atol=1e-6)
+
+
+def test_with_auxiliary_losses_each_part_learns_from_its_own_loss_too(networks, project):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["fusion"]["rgb"]["epochs"] = 1
+    os.link(project / "data/packed.pt", project / "data/random_size.pt")
+    plain, supervised = (
+        networks.train_jointly("strided", 51, settings, torch.device("cpu"), auxiliary) for auxiliary in (False, True)
+    )
+    test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
+    together, *apart = (logits_of(model, test) for model in (supervised, *supervised.networks))
+    assert torch.allclose(sum(apart), together, atol=1e-6)
+    assert not torch.allclose(logits_of(plain, test), together, atol=1e-4)
+    label = test.label
+    by_three = binary_cross_entropy_with_logits(
+        supervised.train()(*test.inputs(slice(None))), label.unsqueeze(1).expand(-1, 3)
+    )
+    by_each = [binary_cross_entropy_with_logits(logits, label) for logits in (together, *apart)]
+    assert by_three.item() == pytest.approx(sum(by_each).item() / 3, rel=1e-5)

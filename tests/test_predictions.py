@@ -3,6 +3,7 @@ import torch
 from synthetic import make_packed
 
 from cilp.errors import UserError
+from cilp.evaluation.models import classifiers, sensor_dependent, variants
 from cilp.evaluation.predictions import load_classifier, predict, probabilities
 from cilp.evaluation.table import Prediction, confusion, read_predictions, write_predictions
 from cilp.models import fusion, lidar, projector, rgb2lidar
@@ -29,18 +30,46 @@ def test_each_classifier_sees_what_it_was_made_for(tmp_path, split, module, argu
     torch.manual_seed(1)
     model = module.build(**arguments).eval()
     name = module.__name__.split(".")[-1]
-    save_checkpoint(tmp_path / "model.pt", model, name, arguments, {}, 1)
+    save_checkpoint(tmp_path / "some/seed-1.pt", model, name, arguments, {}, 1)
     with torch.inference_mode():
         inputs = split.inputs(slice(None))
         expected = model(*[inputs[view] for view in views]).sigmoid()
-    ours = probabilities(load_classifier(tmp_path / "model.pt", CPU), split)
+    ours = probabilities(load_classifier(tmp_path, "some", 1, CPU), split)
     torch.testing.assert_close(ours.float(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_classifier_is_refused(tmp_path):
-    save_checkpoint(tmp_path / "model.pt", projector.build(), "projector", {}, {}, 1)
+    save_checkpoint(tmp_path / "some/seed-1.pt", projector.build(), "projector", {}, {}, 1)
     with pytest.raises(UserError, match="holds a Projector, which is no classifier"):
-        load_classifier(tmp_path / "model.pt", CPU)
+        load_classifier(tmp_path, "some", 1, CPU)
+
+
+def test_decision_level_fusion_adds_up_the_log_odds_of_the_two_that_see_one_sensor(tmp_path, split):
+    for seed, sensor in enumerate(("rgb", "lidar")):
+        torch.manual_seed(seed)
+        arguments = {**FUSION, "fusion": sensor}
+        path = tmp_path / f"fusion/{sensor}-strided/seed-51.pt"
+        save_checkpoint(path, fusion.build(**arguments), "fusion", arguments, {}, 51)
+    image, view, both = (
+        probabilities(load_classifier(tmp_path, f"fusion/{name}-strided", 51, CPU), split).logit()
+        for name in ("rgb", "lidar", "decision")
+    )
+    torch.testing.assert_close(both, image + view, rtol=1e-5, atol=1e-5)
+    assert (both - image).abs().max() > 1e-4 < (both - view).abs().max()
+    with pytest.raises(UserError, match=r"fusion/rgb-maxpool/seed-51\.pt is missing"):
+        load_classifier(tmp_path, "fusion/decision-maxpool", 51, CPU)
+
+
+def test_decision_level_fusion_is_evaluated_where_both_that_it_asks_are_trained():
+    settings = {"variants": {"fusion": ["lidar", "late", "rgb"], "downsampling": ["strided", "maxpool"]},
+                "modality_dropout": {"fusion": ["late"]}}  # fmt: skip
+    assert "fusion/decision-strided" in classifiers(settings) and "fusion/decision-maxpool" in classifiers(settings)
+    assert sensor_dependent(settings) == [
+        "fusion/late-strided", "fusion/decision-strided", "fusion/late-maxpool-dropout", "lidar", "rgb2lidar"
+    ]  # fmt: skip
+    assert not any("decision" in name for name in variants(settings))  # there is nothing to train
+    settings["variants"]["fusion"] = ["lidar", "late"]
+    assert classifiers(settings) == [*variants(settings), "lidar", "rgb2lidar"]
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path, split):

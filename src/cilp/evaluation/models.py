@@ -1,30 +1,50 @@
 """Which trained classifiers there are to evaluate, by the names that predictions and checkpoints go by."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cilp import params
 
 BASELINES = ("rgb", "lidar")
 """Fusions that see one sensor alone."""
+DECISION = "decision"
+"""Decision-level fusion: nothing is trained, the two baselines are both asked (``cilp.models.decision``)."""
 SINGLE = ("lidar", "rgb2lidar")
 """Classifiers of the CILP half, which see one sensor as well."""
 
 
 def variants(settings: dict[str, Any]) -> list[str]:
-    """Every declared fusion in every declared downsampling, such as ``fusion/late-maxpool``."""
+    """Every trained fusion: each declared one in every declared downsampling, such as ``fusion/late-maxpool``."""
     declared = params.lookup(settings, "variants")
-    return [f"fusion/{fusion}-{way}" for fusion in declared["fusion"] for way in declared["downsampling"]]
+    return _in_each(declared["fusion"], declared["downsampling"])
+
+
+def fusions(declared: Mapping[str, Sequence[str]]) -> list[str]:
+    """The fusions of the section ``variants``, and decision-level fusion if both baselines are among them."""
+    decision = [DECISION] if set(BASELINES) <= set(declared["fusion"]) else []
+    return [*declared["fusion"], *decision]
+
+
+def asked(model: str) -> list[str]:
+    """The models that decision-level fusion asks, if ``model`` is that: the image's first. Else none."""
+    fusion, _, way = model.removeprefix("fusion/").partition("-")
+    return [f"fusion/{sensor}-{way}" for sensor in BASELINES] if fusion == DECISION else []
 
 
 def classifiers(settings: dict[str, Any]) -> list[str]:
     """All classifiers of the study."""
-    return [*variants(settings), *SINGLE]
+    declared = params.lookup(settings, "variants")
+    return [*_in_each(fusions(declared), declared["downsampling"]), *SINGLE]
 
 
 def sensor_dependent(settings: dict[str, Any]) -> list[str]:
     """Fusions of two sensors in the first downsampling, those trained with modality dropout, then the single ones."""
     declared = params.lookup(settings, "variants")
     way = declared["downsampling"][0]
-    fusions = [f"fusion/{fusion}-{way}" for fusion in declared["fusion"] if fusion not in BASELINES]
+    both = _in_each([fusion for fusion in fusions(declared) if fusion not in BASELINES], [way])
     dropout = [f"fusion/{fusion}-maxpool-dropout" for fusion in params.lookup(settings, "modality_dropout.fusion")]
-    return [*fusions, *dropout, *SINGLE]
+    return [*both, *dropout, *SINGLE]
+
+
+def _in_each(fusions: Sequence[str], downsamplings: Sequence[str]) -> list[str]:
+    return [f"fusion/{fusion}-{way}" for fusion in fusions for way in downsamplings]

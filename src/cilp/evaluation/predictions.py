@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from cilp.errors import UserError
+from cilp.evaluation.models import asked
 from cilp.evaluation.table import Prediction
+from cilp.models.decision import DecisionFusion
 from cilp.models.embedder import MODALITIES
 from cilp.models.fusion import Fusion
 from cilp.models.lidar import LidarClassifier
@@ -16,16 +18,24 @@ from cilp.models.rgb2lidar import RgbToLidar
 from cilp.training.checkpoint import load_checkpoint
 from cilp.training.inputs import Split, in_order, seen_by
 
-SEES = {Fusion: MODALITIES, NormalisedFusion: MODALITIES, RgbToLidar: ("rgb",), LidarClassifier: ("lidar",)}
+SEES = {
+    Fusion: MODALITIES, NormalisedFusion: MODALITIES, DecisionFusion: MODALITIES,
+    RgbToLidar: ("rgb",), LidarClassifier: ("lidar",),
+}  # fmt: skip
 """Which modalities a classifier takes."""
 
 
-def load_classifier(path: Path, device: torch.device) -> nn.Module:
-    """The classifier of a checkpoint, in evaluation mode.
+def load_classifier(folder: Path, name: str, seed: int, device: torch.device) -> nn.Module:
+    """The classifier of a name such as ``fusion/late-maxpool``, in evaluation mode, from the checkpoints in ``folder``.
+
+    Decision-level fusion has none of its own, but those of the two that it asks.
 
     Raises:
-        UserError: the checkpoint is missing, unusable or of no classifier.
+        UserError: a checkpoint is missing, unusable or of no classifier.
     """
+    if parts := asked(name):
+        return DecisionFusion(load_classifier(folder, part, seed, device) for part in parts).eval()
+    path = folder / name / f"seed-{seed}.pt"
     model, _ = load_checkpoint(path, device)
     if not isinstance(model, tuple(SEES)):
         raise UserError(f"{path} holds a {type(model).__name__}, which is no classifier.")

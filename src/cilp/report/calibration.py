@@ -31,6 +31,8 @@ def draw_reliability(bins: Mapping[str, Sequence[Bin]], errors: Mapping[str, flo
     )
     for axis in axes.flat[len(bins) :]:
         axis.set_visible(False)
+    for axis in axes.flat[max(len(bins) - columns, 0) : len(bins)]:  # the last of each column
+        axis.tick_params(labelbottom=True)
     for axis, (name, parts) in zip(axes.flat, bins.items(), strict=False):
         axis.plot([0.5, 1], [0.5, 1], color="0.6", linestyle=":", linewidth=1)
         for part in parts:

@@ -55,7 +55,7 @@ def _set_up(settings: Mapping[str, Any]) -> str:
         f"validate, {data['test']:,} are held out for the test, if the source does not say otherwise. Each is a cube "
         "and a sphere at the same place, in the same colour and light.",
         f"- Variants: {', '.join(variants['fusion'])}, each with {' and '.join(variants['downsampling'])}; seeds "
-        f"{seeds}. `rgb` and `lidar` see one sensor alone.",
+        f"{seeds}. `rgb` and `lidar` see one sensor alone; `decision` asks both of these and adds up their log odds.",
         "- The checkpoint with the lowest validation loss is kept, and tested once. A difference is beyond noise if "
         f"its p-value over seeds and test scenes, corrected for all comparisons, is at most "
         f"{1 - settings['significance']['confidence']:.2g}.",
