@@ -14,6 +14,7 @@ from filelock import FileLock
 import cilp  # noqa: F401 - before PyTorch, so that no garbage is looked for while that is imported
 
 _settings = Path(tempfile.mkdtemp(prefix="settings-"))
+(_settings / "tmp").mkdir()
 for name in [name for name in os.environ if name.startswith(("FIFTYONE_", "WANDB_", "DVC_"))]:
     del os.environ[name]
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -23,6 +24,7 @@ os.environ |= {
     "FIFTYONE_DO_NOT_TRACK": "1",
     "FIFTYONE_CONFIG_PATH": str(_settings / "fiftyone.json"),  # read when fiftyone is imported, hence not in a fixture
     "MPLCONFIGDIR": str(_settings / "matplotlib"),
+    "TMPDIR": str(_settings / "tmp"),  # of processes that tests start: what is killed leaves its temporary files
 }
 
 

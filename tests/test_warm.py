@@ -30,8 +30,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder, *command, asked="", path):
-    environment = {**ENVIRONMENT, "PATH": path, "ASKED": asked}
+def run(folder, *command, asked="", path, **more):
+    environment = {**ENVIRONMENT, "PATH": path, "ASKED": asked, **more}
     return subprocess.run(["python", *command], cwd=folder, env=environment, input="in", text=True, capture_output=True)
 
 
@@ -56,6 +56,22 @@ def test_it_has_the_arguments_folder_environment_streams_and_exit_code(folder, w
     assert "True" in done.stdout
     assert cold.returncode == code
     assert done.stderr.splitlines()[-1:] == cold.stderr.splitlines()[-1:]
+
+
+def test_what_a_stage_leaves_to_its_end_is_done_and_what_it_shares_stays(folder, tmp_path):
+    """Temporary folders: those of a stage go with it, those that the server's modules have made go with the server."""
+    modules, left = nothing_to_import(tmp_path / "modules"), tmp_path / "left"
+    left.mkdir()
+    (modules / "wandb.py").write_text("import tempfile\nSHARED = tempfile.TemporaryDirectory()\n")
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(modules), "TMPDIR": str(left)}
+    asked = "import tempfile; own = tempfile.TemporaryDirectory(); print('has', os.path.isdir(own.name))"
+    with serving(environment) as first:
+        path = f"{first}{os.pathsep}{ENVIRONMENT['PATH']}"
+        (shared,) = eventually(lambda: list(left.iterdir()))
+        for _ in range(2):
+            assert "has True" in run(folder, "stages/one.py", asked=asked, path=path, TMPDIR=str(left)).stdout
+            assert list(left.iterdir()) == [shared]
+    assert not list(left.iterdir())
 
 
 @pytest.mark.parametrize("start", ["by itself", "at once"])
@@ -160,6 +176,7 @@ def test_a_command_has_its_own_exit_code(tmp_path):
 
 def nothing_to_import(folder: Path) -> Path:
     """What has the server be there at once."""
+    folder.mkdir(exist_ok=True)
     for name in ("torch", "wandb", "matplotlib", "tqdm", "yaml"):
         (folder / f"{name}.py").write_text("raise ImportError\n")
     return folder

@@ -26,8 +26,10 @@ import sys
 import tempfile
 import threading
 import traceback
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 PRELOADED = (
     "torch",
@@ -120,13 +122,15 @@ def serve(address: str, modules: Sequence[str]) -> None:
         listening.listen()
         print("ready", flush=True)
         _preload(modules)
+        signal.signal(signal.SIGTERM, lambda *_: _end())
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that only wait
         while True:
             ready, _, _ = select.select([listening, sys.stdin], [], [])
             if sys.stdin in ready:  # closed: whoever started this is gone
-                return
+                _end()
             client, _ = listening.accept()
             if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 listening.close()
                 break
             client.close()
@@ -141,7 +145,23 @@ def _preload(modules: Sequence[str]) -> None:
             __import__(name)
     gc.freeze()  # or else each fork copies all of it when it collects
     gc.enable()
-    atexit._clear()  # what was made above, W&B's folder for pictures, serves the next ones too
+
+
+def _end(code: int = 0) -> NoReturn:
+    """What an interpreter does at its end, but for taking itself apart, which with so many modules takes a second."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+def _leave_what_there_is() -> None:
+    """Of what the server has made, such as W&B's folder for pictures, this fork of it removes nothing at its end."""
+    atexit._clear()
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False
+    atexit.register(weakref.finalize._exitfunc)  # for what it makes itself: who was cleared does not come back
 
 
 def hand_over(client: socket.socket, interrupt: signal.Handlers) -> None:
@@ -168,9 +188,12 @@ def hand_over(client: socket.socket, interrupt: signal.Handlers) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ |= environment
+    _leave_what_there_is()
     sys.argv = argv
     sys.path[:0] = [str(Path(argv[0]).parent), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-    os._exit(_run(argv[0]))  # taking an interpreter of so many modules apart takes a second
+    code = _run(argv[0])
+    threading._shutdown()
+    _end(code)
 
 
 def _end_with(client: socket.socket, child: int) -> None:
@@ -197,11 +220,6 @@ def _run(script: str) -> int:
         code = 128 + signal.SIGINT
     except BaseException:
         traceback.print_exc()
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
     return code
 
 
