@@ -10,6 +10,7 @@ import yaml
 from clone import committed
 
 from cilp.errors import UserError
+from cilp.evaluation.models import fusions
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.findings import findings
 
@@ -231,7 +232,8 @@ def test_the_committed_report_says_what_the_committed_figures_say():
     settings = yaml.safe_load(committed("params.yaml"))
     report = committed("reports/study.md")
     audited = runpy.run_path(str(ROOT / "stages/write_report.py"))["audited"]
-    found = list(findings(Committed(), settings["variants"], audited(settings)))
+    compared = {**settings["variants"], "fusion": fusions(settings["variants"])}
+    found = list(findings(Committed(), compared, audited(settings)))
     assert [finding.question for finding in found if finding.markdown() not in report] == []
 
 
