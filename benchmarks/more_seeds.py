@@ -9,7 +9,7 @@ shape, as ``train_random_size`` does, and puts them beside those of the study, w
 (``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
 set into ``docs/``, and goes on from there when it is started again; delete that file to begin anew. Then it puts tables
 and figure of the variants whose seeds are complete into ``docs/more-seeds.md``. A quarter of an hour a seed on two
-threads of one core; on random sizes, where three ways of deciding by both sensors come on top, 18 minutes on two cores.
+threads of one core; on random sizes, where three ways of deciding by both sensors come on top, 22 minutes on two cores.
 """
 
 import argparse
