@@ -39,3 +39,16 @@ def test_the_diagram_shows_the_bins_the_same_bytes_again(tmp_path):
         draw_reliability(drawn, {"fusion/late-maxpool": 0.01, "lidar": 0.0}, tmp_path / f"{name}.png")
     a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
     assert a == b != c
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 6, 8, 18])
+def test_every_column_of_panels_has_its_confidences_below(tmp_path, monkeypatch, count):
+    drawn = []
+    monkeypatch.setattr("cilp.report.calibration.plt.close", drawn.append)
+    bins = {f"fusion/{number}-maxpool": [Bin(0.9, 0.9, 50)] for number in range(count)}
+    draw_reliability(bins, dict.fromkeys(bins, 0.0), tmp_path / "diagram.png")
+    (figure,) = drawn
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(shown) == count
+    lowest = {axis.get_subplotspec().colspan.start: axis for axis in shown}
+    assert all(any(label.get_visible() for label in axis.get_xticklabels()) for axis in lowest.values())

@@ -1,8 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from synthetic import make_packed
 
 from cilp.evaluation.failures import (
@@ -15,7 +17,9 @@ from cilp.evaluation.failures import (
     image_noise,
     range_noise,
 )
+from cilp.evaluation.models import sensor_dependent
 from cilp.report.failures import draw_failures, missing_markdown
+from cilp.report.style import COLOURS, MARKERS
 from cilp.simulation.camera import decode_srgb, encode_srgb
 from cilp.training.inputs import load_split
 
@@ -110,6 +114,13 @@ def test_the_curves_are_the_same_bytes_again(tmp_path):
         draw_failures(drawn, tmp_path / f"{name}.png")
     first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
     assert first == again != changed
+
+
+def test_no_two_of_the_studys_curves_look_alike():
+    """Modality dropout is dashed and hollow, in the colour of the network without."""
+    settings = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
+    bases = {model.removesuffix("-dropout") for model in sensor_dependent(settings)}
+    assert len(bases) <= len(set(COLOURS)) == len(set(MARKERS))
 
 
 def test_what_is_left_without_a_sensor_is_told_in_a_table():
