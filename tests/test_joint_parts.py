@@ -15,7 +15,7 @@ from synthetic import make_packed
 from cilp import packed
 from cilp.errors import UserError
 from cilp.report.claims import Figures, claims_of, holds
-from cilp.report.readme import insert_tables
+from cilp.report.pages import insert_tables
 from cilp.training.classifier import logits_of, score
 from cilp.training.inputs import load_split
 
@@ -52,7 +52,7 @@ def test_its_table_is_that_of_the_runs(joint_parts):
     assert list(found["runs"]) == [str(seed) for seed in joint_parts.SEEDS]
 
 
-@pytest.mark.parametrize("page", ["docs/more-seeds.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/more-seeds.md", "docs/results.md"])
 def test_what_is_said_of_the_parts_follows_from_them(joint_parts, page):
     """Held against test accuracies by seed, their mean, and the first epoch whose validation accuracy is above 0.8."""
     runs = json.loads((ROOT / joint_parts.RESULTS).read_text())["runs"]

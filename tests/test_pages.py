@@ -7,28 +7,35 @@ import pytest
 import yaml
 from clone import committed
 
-from cilp.report.readme import TABLES, insert_tables
+from cilp.report.pages import PAGES, insert_tables
 
 ROOT = Path(__file__).parents[1]
+READ = [
+    Path("README.md"),
+    *(path.relative_to(ROOT) for path in sorted(ROOT.glob("docs/*.md"))),
+    Path("reports/study.md"),
+]
 
 
-def test_the_committed_readme_shows_the_committed_tables():
-    """``make readme`` mends it. What lies uncommitted in the working tree, such as another run, does not count."""
-    readme = committed("README.md")
-    assert insert_tables(readme, {name: committed(f"metrics/{name}.md") for name in TABLES}) == readme
+@pytest.mark.parametrize("name", PAGES)
+def test_a_committed_page_shows_the_committed_tables(name):
+    """``make pages`` mends it. What lies uncommitted in the working tree, such as another run, does not count."""
+    page = committed(name)
+    assert insert_tables(page, {table: committed(f"metrics/{table}.md") for table in PAGES[name]}) == page
 
 
 def test_a_table_goes_to_its_place_and_nowhere_else():
-    readme = "before\n<!-- a -->\nold\n<!-- /a -->\nafter\n"
+    page = "before\n<!-- a -->\nold\n<!-- /a -->\nafter\n"
     expected = "before\n<!-- a -->\n\n| new |\n\n<!-- /a -->\nafter\n"
-    assert insert_tables(readme, {"a": "# Title\n\n| new |\n"}) == expected
+    assert insert_tables(page, {"a": "# Title\n\n| new |\n"}) == expected
     assert insert_tables(expected, {"a": "# Title\n\n| new |\n"}) == expected
     with pytest.raises(ValueError, match="exactly one place for b"):
-        insert_tables(readme, {"b": "# Title\n\n| new |\n"})
+        insert_tables(page, {"b": "# Title\n\n| new |\n"})
 
 
-def test_nothing_is_left_to_be_filled_in():
-    prose = re.sub(r"`[^`]*`", "", (ROOT / "README.md").read_text())
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_left_to_be_filled_in(name):
+    prose = re.sub(r"`[^`]*`", "", (ROOT / name).read_text())
     assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", prose)
 
 
@@ -38,16 +45,24 @@ def anchors(page):
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def test_every_command_and_file_that_the_readme_names_exists():
-    readme = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", READ, ids=[str(page) for page in READ])
+def test_every_command_and_file_that_a_page_names_exists(page):
+    text = (ROOT / page).read_text()
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z]+)", readme)) <= targets
-    made = ("data/", "models/", "wandb/", "dvc_plots/")
-    for name in re.findall(r"\]\((?!https?:)([^)]+)\)", readme):
+    assert set(re.findall(r"`make ([a-z]+)", text)) | set(re.findall(r"^make ([a-z]+)", text, re.MULTILINE)) <= targets
+    for name in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         path, _, heading = name.partition("#")
-        path = path or "README.md"
-        assert path.startswith(made) or (ROOT / path).exists(), name
-        assert not heading or heading in anchors((ROOT / path).read_text()), name
+        file = ROOT / page.parent / path if path else ROOT / page
+        assert file.exists(), name
+        assert not heading or heading in anchors(file.read_text()), name
+
+
+def test_every_page_is_found_from_the_readme():
+    named = {
+        Path(name.partition("#")[0])
+        for name in re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / "README.md").read_text())
+    }
+    assert set(READ) - {Path("README.md")} <= named
 
 
 def edges_drawn():
