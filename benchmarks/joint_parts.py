@@ -18,7 +18,7 @@ import matplotlib
 import torch
 from matplotlib import pyplot
 from more_seeds import PAGE, SCENES, begun
-from more_seeds_networks import JOINT, RANDOM_SIZE, joint, one_sensor, random_size_test
+from more_seeds_networks import JOINT, RANDOM_SIZE, random_size_test, untrained
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -77,7 +77,7 @@ def followed(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Sp
     history: dict[str, list[float]] = {}
 
     def build() -> nn.Module:
-        model = joint(DOWNSAMPLING, settings) if name == JOINT else one_sensor(name, DOWNSAMPLING, settings)
+        model = untrained(name, DOWNSAMPLING, settings)
         watched = (
             {name: model} if name != JOINT else {"whole": model, **dict(zip(BASELINES, model.networks, strict=True))}
         )

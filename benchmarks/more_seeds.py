@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from more_seeds_figure import draw
-from more_seeds_networks import AUXILIARY, JOINT, as_the_study, on_random_sizes, parts, shares_right
+from more_seeds_networks import AUXILIARY, JOINT, SUPERVISED, as_the_study, on_random_sizes, parts, shares_right
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -33,7 +33,7 @@ from cilp.evaluation.models import BASELINES, DECISION, variants
 from cilp.evaluation.significance import Comparison, compare, difference, pairs
 from cilp.report.pages import insert_tables
 from cilp.report.significance import comparison_rows
-from cilp.report.titles import DOWNSAMPLING_TITLES, title
+from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
 from cilp.training.device import describe, prepare_device
 
 PAGE = Path("docs/more-seeds.md")
@@ -104,8 +104,10 @@ SCENES = {
     ),
 }  # fmt: skip
 SCENES["half_rate"] = replace(
-    SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", further=range(51, 59), rate=0.5
-)
+    SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", further=range(51, 59), rate=0.5,
+    beside=(JOINT, AUXILIARY, *SUPERVISED, DECISION),
+)  # fmt: skip
+TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
 
 
 def main() -> None:

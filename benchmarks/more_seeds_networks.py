@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from sensor_losses import DecisionLosses, with_losses
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -40,6 +41,8 @@ JOINT = "joint"
 """Decision-level fusion's two networks, trained together: the sum of their logits is what learns."""
 AUXILIARY = "auxiliary"
 """The same, but each of the two has a loss of its own as well."""
+SUPERVISED = {f"{fusion}_{AUXILIARY}": fusion for fusion in ("late", "concat", "add", "hadamard")}
+"""Fusions of the study whose encoders have a loss of their own as well."""
 Runs = tuple[Sequence[int], Callable[[str, int], Tensor], Split]
 """Seeds of the study, what gives the probabilities (N,) of a variant and a seed on the test set, and the test set."""
 
@@ -68,9 +71,8 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
         fusion, downsampling = parts(name)
         if fusion == DECISION:
             return decided_by_both(*(probability_of(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES))
-        if fusion in (JOINT, AUXILIARY):
-            model = train_jointly(downsampling, seed, settings, device, auxiliary=fusion == AUXILIARY)
-            return logits_of(model, test).double().sigmoid().cpu()
+        if fusion in (JOINT, AUXILIARY, *SUPERVISED):
+            return logits_of(train_here(fusion, downsampling, seed, settings, device), test).double().sigmoid().cpu()
         models = Path("models/random_size")
         if seed in seeds and (models / name / f"seed-{seed}.pt").is_file():
             return probabilities(load_classifier(models, name, seed, device), test)
@@ -103,51 +105,44 @@ def decided_by_both(first: Tensor, second: Tensor) -> Tensor:
     return sphere / (sphere + cube)
 
 
-class Supervised(DecisionFusion):
-    """While it trains, it gives the logits of its parts beside their sum: (B, 3), the sum first."""
-
-    def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        """RGBA in [0, 1] and XYZA in metres, (B, 4, 64, 64) each."""
-        apart = [network(rgb, lidar) for network in self.networks]
-        return torch.stack([sum(apart), *apart], dim=1) if self.training else sum(apart)
-
-
-def joint(downsampling: str, settings: dict[str, Any], kind: type[DecisionFusion] = DecisionFusion) -> DecisionFusion:
-    """An untrained one: it computes what decision-level fusion does, but its parts are to learn from one loss."""
-    return kind(one_sensor(sensor, downsampling, settings) for sensor in BASELINES)
-
-
-def one_sensor(sensor: str, downsampling: str, settings: dict[str, Any]) -> nn.Module:
-    """An untrained baseline as ``train_random_size`` builds it."""
+def untrained(fusion: str, downsampling: str, settings: dict[str, Any]) -> nn.Module:
+    """A fusion of the study as ``train_random_size`` builds it, or one of those beside them."""
+    if fusion in SUPERVISED:
+        return with_losses(untrained(SUPERVISED[fusion], downsampling, settings))
+    if fusion in (JOINT, AUXILIARY):
+        kind = DecisionLosses if fusion == AUXILIARY else DecisionFusion
+        return kind(untrained(sensor, downsampling, settings) for sensor in BASELINES)
     if random_size.sizes(settings).inputs == "normalised":
         return normalised_fusion.build(
-            sensor, downsampling, *(params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale"))
+            fusion, downsampling, *(params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale"))
         )
-    protocol = params.section(settings, f"fusion.{sensor}", FusionProtocol)
-    return fusions.build(**network(sensor, downsampling, protocol))
+    return fusions.build(**network(fusion, downsampling, protocol_of(fusion, settings)))
 
 
-def train_jointly(
-    downsampling: str, seed: int, settings: dict[str, Any], device: torch.device, auxiliary: bool = False
-) -> nn.Module:
-    """``joint`` with its best weights, trained on scenes of random size by the image's protocol.
+def protocol_of(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
+    """That of the study's fusion which it is made of, or of the image's network."""
+    section = {JOINT: BASELINES[0], AUXILIARY: BASELINES[0], **SUPERVISED}.get(fusion, fusion)
+    return params.section(settings, f"fusion.{section}", FusionProtocol)
 
-    With ``auxiliary``, the loss is the mean of three: of the sum and of either part. The best weights are in either
-    case those with the lowest loss of the sum.
+
+def train_here(fusion: str, downsampling: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:
+    """One that no stage of the study trains, with its best weights, trained on scenes of random size.
+
+    With auxiliary losses, the loss is the mean of three: of what the network says, and of either sensor's part. The
+    best weights are in any case those with the lowest loss of what it says.
     """
-    kind, name = (Supervised, AUXILIARY) if auxiliary else (DecisionFusion, JOINT)
-    data, name = packed.load(RANDOM_SIZE), f"{name}-{downsampling}, random size, seed {seed}"
+    data, name = packed.load(RANDOM_SIZE), f"{fusion}-{downsampling}, random size, seed {seed}"
     train, valid = (load_split(data, split, device) for split in ("train", "val"))
-    if auxiliary:
+    if fusion != JOINT:
         train = replace(train, label=train.label.unsqueeze(1).expand(-1, 3))  # one for each of the logits
-    protocol = params.section(settings, f"fusion.{BASELINES[0]}", FusionProtocol)
-    return train_classifier(lambda: joint(downsampling, settings, kind), train, valid, protocol, seed, name).model
+    protocol = protocol_of(fusion, settings)
+    return train_classifier(lambda: untrained(fusion, downsampling, settings), train, valid, protocol, seed, name).model
 
 
 def train_as_the_study(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Split]) -> Fusion:
     """A variant, such as ``fusion/late-strided``, with its best weights; ``splits`` are train, val and others."""
     fusion, downsampling = parts(name)
-    protocol = params.section(settings, f"fusion.{fusion}", FusionProtocol)
+    protocol = protocol_of(fusion, settings)
     arguments = network(fusion, downsampling, protocol)
     train, valid = splits[:2]
     return train_fusion(arguments, train, valid, protocol, seed, f"{fusion}-{downsampling} seed {seed}").model

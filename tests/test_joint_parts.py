@@ -111,7 +111,7 @@ def test_to_be_asked_does_not_change_what_is_learned(joint_parts, project):
     splits = [load_split(data, split, torch.device("cpu")) for split in packed.SPLITS]
     import more_seeds_networks
 
-    model = more_seeds_networks.train_jointly("maxpool", 51, settings, torch.device("cpu"))
+    model = more_seeds_networks.train_here("joint", "maxpool", 51, settings, torch.device("cpu"))
     test = splits[-1]
     whole = joint_parts.followed("joint", 51, settings, splits)["whole"]
     assert whole["test"] == score(logits_of(model, test), test.label)[1]

@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp import packed
 from cilp.errors import UserError
-from cilp.models import fusion, normalised_fusion
+from cilp.models import fusion, normalised_fusion, sparse
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.pages import insert_tables
 from cilp.report.significance import significance_json
@@ -325,7 +325,7 @@ def test_trained_jointly_it_is_the_same_network(networks, project, monkeypatch):
     settings = yaml.safe_load(Path("params.yaml").read_text())
     settings["fusion"]["rgb"]["epochs"] = 1
     os.link(project / "data/packed.pt", project / "data/random_size.pt")
-    model = networks.train_jointly("strided", 51, settings, torch.device("cpu"))
+    model = networks.train_here("joint", "strided", 51, settings, torch.device("cpu"))
     test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
     apart = [logits_of(part, test).double().sigmoid() for part in model.networks]
     assert torch.allclose(networks.decided_by_both(*apart), logits_of(model, test).double().sigmoid(), atol=1e-6)
@@ -336,7 +336,7 @@ def test_with_auxiliary_losses_each_part_learns_from_its_own_loss_too(networks, 
     settings["fusion"]["rgb"]["epochs"] = 1
     os.link(project / "data/packed.pt", project / "data/random_size.pt")
     plain, supervised = (
-        networks.train_jointly("strided", 51, settings, torch.device("cpu"), auxiliary) for auxiliary in (False, True)
+        networks.train_here(fusion, "strided", 51, settings, torch.device("cpu")) for fusion in ("joint", "auxiliary")
     )
     test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
     together, *apart = (logits_of(model, test) for model in (supervised, *supervised.networks))
@@ -348,3 +348,32 @@ def test_with_auxiliary_losses_each_part_learns_from_its_own_loss_too(networks, 
     )
     by_each = [binary_cross_entropy_with_logits(logits, label) for logits in (together, *apart)]
     assert by_three.item() == pytest.approx(sum(by_each).item() / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("downsampling", ["maxpool", "strided"])
+@pytest.mark.parametrize("fusion", ["late", "concat", "add", "hadamard"])
+@pytest.mark.parametrize("layers", ["near objects", "whole"])
+def test_a_loss_for_each_sensor_leaves_a_fusion_as_it_is(networks, fusion, downsampling, layers, monkeypatch):
+    """It begins with the same weights, says the same, and what is said of one sensor is said of no other."""
+    if layers == "whole":  # as on a GPU
+        monkeypatch.setattr(sparse, "usable", lambda x, blocks: False)
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    built = []
+    for name in (fusion, f"{fusion}_auxiliary"):
+        torch.manual_seed(51)
+        built.append(networks.untrained(name, downsampling, settings))
+    plain, supervised = built
+    rgb, lidar = load_split(make_packed(), "test", torch.device("cpu")).inputs(slice(None))
+    whole, *apart = supervised.train()(rgb, lidar).T
+    assert torch.allclose(whole, plain(rgb, lidar), atol=1e-6)
+    assert torch.equal(supervised.eval()(rgb, lidar), plain(rgb, lidar))
+    others = supervised.train()(rgb.flip(0), lidar).T
+    assert not torch.allclose(others[0], whole, atol=1e-6)
+    assert not torch.allclose(others[1], apart[0], atol=1e-6) and torch.allclose(others[2], apart[1], atol=1e-6)
+
+
+def test_what_has_no_encoder_for_each_sensor_has_no_loss_for_each(more_seeds):
+    from sensor_losses import with_losses
+
+    with pytest.raises(TypeError, match="EarlyFusion has no encoder for each sensor"):
+        with_losses(normalised_fusion.build("early", "maxpool", [0.0, 0.0, 0.0], 3.0))
