@@ -50,6 +50,7 @@ def test_the_defaults_are_legal():
         ("seeds", [51, 51], "got [51, 51]"),
         ("device", "gpu", "device is 'gpu'; legal values: auto, cpu, cuda."),
         ("variants.fusion", ["middle"], "variants.fusion must be a list of one or more different names out of add"),
+        ("variants.fusion", ["rgb", "lidar", "decision"], "decision-level fusion has no training, and is evaluated"),
         ("variants.downsampling", [], "variants.downsampling must be a list of one or more different names"),
         ("variants.fusions", ["late"], "variants.fusions is no known param; did you mean fusion?"),
         ("fusion.late.lr", 0.0, "fusion.late.lr must be positive; got 0.0."),

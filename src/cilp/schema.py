@@ -18,6 +18,7 @@ from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
 from cilp.evaluation.audit import CONDITION, conditions, scenes_of
 from cilp.evaluation.failures import FailureParams
+from cilp.evaluation.models import BASELINES, DECISION
 from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
@@ -121,6 +122,11 @@ class VariantParams:
     downsampling: list[str]
 
     def __post_init__(self) -> None:
+        if DECISION in self.fusion:
+            raise ValueError(
+                f"fusion must not hold {DECISION}: decision-level fusion has no training, and is evaluated where "
+                f"{' and '.join(BASELINES)} are listed; a module of that name needs another."
+            )
         for name, legal in (("fusion", FUSIONS), ("downsampling", DOWNSAMPLINGS)):
             value = getattr(self, name)
             if not value or len(set(value)) != len(value) or not set(value) <= set(legal):
