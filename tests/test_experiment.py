@@ -1,6 +1,9 @@
 """``make exp``: what ``--set-param`` would make of params.yaml is checked before DVC queues or starts anything."""
 
+import argparse
 import random
+import re
+import shlex
 import sys
 
 import pytest
@@ -108,3 +111,14 @@ def test_the_command_ends_with_code_2_and_one_line_and_leaves_no_experiment(stud
     assert said.startswith("error: seeds must be")
     assert said.count("\n") == 1
     assert not (study / "done").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/plain-metres.md"])
+def test_what_the_pages_vary_can_be_varied_so(study, page):
+    blocks = "\n".join(re.findall(r"^```bash\n(.*?)^```", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE))
+    commands = re.findall(r"^dvc exp run .*", blocks.replace("\\\n", " "), flags=re.MULTILINE)
+    assert commands
+    options = argparse.ArgumentParser()
+    options.add_argument("-S", "--set-param", action="append", default=[])
+    for command in commands:
+        experiment.check_overrides(options.parse_known_args(shlex.split(command, comments=True))[0].set_param)
