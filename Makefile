@@ -26,7 +26,7 @@ QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelle
 	$(foreach fusion,rgb lidar early late concat add hadamard,-S fusion.$(fusion).epochs=3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro exp quick report plots app publish bench verify test lint format pages lock clean
+.PHONY: help setup repro exp quick report plots app publish bench verify test lint format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -101,8 +101,8 @@ format: $(READY)  ## mend style and formatting
 	ruff check --fix .
 	ruff format .
 
-pages: $(READY)  ## put the committed tables of metrics/ into README.md and docs/results.md
-	PYTHONPATH=src python -m cilp.report.pages
+docs: $(READY)  ## put the committed tables of metrics/ into README.md and docs/results.md
+	PYTHONPATH=src python -m cilp.report.docs
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.txt

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cilp import lock
 from cilp.atomic import write_text
-from cilp.report.pages import insert_tables
+from cilp.report.docs import insert_tables
 from cilp.report.verdict import judge
 
 PAGE = Path("docs/performance.md")

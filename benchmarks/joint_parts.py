@@ -26,7 +26,7 @@ from cilp.atomic import replacing, write_json, write_text
 from cilp.classifiers.fusion import FusionProtocol
 from cilp.console import cli
 from cilp.evaluation.models import BASELINES
-from cilp.report.pages import insert_tables
+from cilp.report.docs import insert_tables
 from cilp.report.style import COLOURS
 from cilp.report.titles import TITLES
 from cilp.training.classifier import logits_of, train_classifier

@@ -31,7 +31,7 @@ from cilp.console import cli
 from cilp.errors import UserError
 from cilp.evaluation.models import BASELINES, DECISION, variants
 from cilp.evaluation.significance import Comparison, compare, difference, pairs
-from cilp.report.pages import insert_tables
+from cilp.report.docs import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
 from cilp.training.device import describe, prepare_device

@@ -15,7 +15,7 @@ from synthetic import make_packed
 from cilp import packed
 from cilp.errors import UserError
 from cilp.report.claims import Figures, claims_of, holds
-from cilp.report.pages import insert_tables
+from cilp.report.docs import insert_tables
 from cilp.training.classifier import logits_of, score
 from cilp.training.inputs import load_split
 

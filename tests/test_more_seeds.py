@@ -25,7 +25,7 @@ from cilp import packed
 from cilp.errors import UserError
 from cilp.models import fusion, normalised_fusion, sparse
 from cilp.report.claims import Figures, claims_of, holds
-from cilp.report.pages import insert_tables
+from cilp.report.docs import insert_tables
 from cilp.report.significance import significance_json
 from cilp.training.checkpoint import load_checkpoint, save_checkpoint
 from cilp.training.classifier import logits_of, score

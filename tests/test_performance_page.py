@@ -10,7 +10,7 @@ import torch
 
 from cilp import lock
 from cilp.errors import UserError
-from cilp.report.pages import insert_tables
+from cilp.report.docs import insert_tables
 
 ROOT = Path(__file__).parents[1]
 

@@ -34,7 +34,7 @@ import torch
 from cilp.atomic import write_text
 from cilp.errors import UserError
 from cilp.raw.decode import Unusable
-from cilp.report.pages import insert_tables
+from cilp.report.docs import insert_tables
 from fuzz.exports import judge_export, judge_hub
 from fuzz.images import judge_angles, judge_png, judge_range
 from fuzz.judging import Judge, Place, Refused

@@ -16,6 +16,11 @@ TABLES = {  # file of metrics/ and the pictures of plots/ that go with it
     "sensor_failures": ("sensor_failures",),
     "data_efficiency": ("data_efficiency",),
 }
+FOLDED = {
+    "significance": "Intervals of all classifiers, and all comparisons",
+    "audit": "Accuracy on cubes / on spheres",
+}
+"""Tables too long to be read in passing, and what the line says that unfolds them."""
 PICTURES = {
     "fusion_loss_curves": "Training and validation loss of all variants, mean over the seeds",
     "cilp_curves": "Pretraining: training loss, twin test and recall over the steps",
@@ -40,7 +45,11 @@ def study_markdown(settings: Mapping[str, Any], findings: Iterable[Finding], tab
         "## Findings\n\n" + "\n".join(finding.markdown() for finding in findings),
     ]
     for name, pictures in TABLES.items():
-        sections.append(f"#{tables[name].strip()}")  # a title one level down
+        title, _, body = tables[name].strip().partition("\n\n")
+        sections.append(f"#{title}")  # one level down
+        sections.append(
+            f"<details>\n<summary>{FOLDED[name]}</summary>\n\n{body}\n\n</details>" if name in FOLDED else body
+        )
         sections += map(_picture, pictures)
     sections += ["## Calibration", _picture("calibration")]
     return "\n\n".join(sections) + "\n"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from clone import committed
 
-from cilp.report.pages import PAGES, insert_tables
+from cilp.report.docs import PAGES, insert_tables
 
 ROOT = Path(__file__).parents[1]
 READ = [
@@ -19,7 +19,7 @@ READ = [
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_committed_page_shows_the_committed_tables(name):
-    """``make pages`` mends it. What lies uncommitted in the working tree, such as another run, does not count."""
+    """``make docs`` mends it. What lies uncommitted in the working tree, such as another run, does not count."""
     page = committed(name)
     assert insert_tables(page, {table: committed(f"metrics/{table}.md") for table in PAGES[name]}) == page
 

@@ -1,6 +1,6 @@
 """Puts the tables of ``metrics/`` into the pages that show them, between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 
-PYTHONPATH=src python -m cilp.report.pages
+PYTHONPATH=src python -m cilp.report.docs
 """
 
 import re
