@@ -23,6 +23,7 @@ from cilp import packed, params
 from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
+from cilp.cores import available_cores
 from cilp.evaluation.audit import rendered
 from cilp.evaluation.models import BASELINES, DECISION
 from cilp.evaluation.predictions import load_classifier, probabilities
@@ -30,8 +31,8 @@ from cilp.models import fusion as fusions
 from cilp.models import normalised_fusion
 from cilp.models.decision import DecisionFusion
 from cilp.models.fusion import Fusion
+from cilp.simulation.varied import of_random_size
 from cilp.training.classifier import logits_of, train_classifier
-from cilp.training.device import available_cores
 from cilp.training.inputs import Split, load_split
 
 RANDOM_SIZE = Path("data/random_size.pt")
@@ -85,7 +86,7 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
 
 def random_size_test(settings: dict[str, Any], device: torch.device) -> Split:
     """Held-out scenes of random size."""
-    return rendered(random_size.simulation(settings), TEST_SCENES, available_cores(), device)
+    return rendered(of_random_size(settings), TEST_SCENES, available_cores(), device)
 
 
 def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: dict[str, Any]) -> None:

@@ -14,10 +14,11 @@ from cilp import params
 from cilp.atomic import write_json
 from cilp.console import cli
 from cilp.console.progress import track
+from cilp.cores import available_cores
 from cilp.evaluation.audit import audit, conditions, mean_returns, rendered, scenes_of
 from cilp.evaluation.models import classifiers
 from cilp.evaluation.predictions import load_classifier, probabilities
-from cilp.training.device import available_cores, prepare_device
+from cilp.training.device import prepare_device
 from cilp.training.seeds import check_seeds, summarise
 
 

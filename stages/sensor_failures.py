@@ -1,4 +1,6 @@
-"""Let each sensor fail, by degrees, and see what the max-pooling fusions and the single-sensor classifiers still tell.
+"""Let each sensor fail, by degrees, and see what fusions and single-sensor classifiers still tell.
+
+Of the fusions, those in the first downsampling that ``variants`` declares, max-pooling by default.
 
     PYTHONPATH=src python stages/sensor_failures.py
 

@@ -11,14 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
-from cilp.classifiers.fusion import FusionProtocol, network
-from cilp.classifiers.modality_dropout import ModalityDropout
+from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.classifiers.random_size import sizes
 from cilp.console import cli
 from cilp.models import fusion, normalised_fusion
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.classifier import train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.unfinished import UnfinishedRuns
@@ -46,15 +44,11 @@ def main() -> None:
 
     data = packed.load(PACKED)
     train, valid = (load_split(data, split, device) for split in ("train", "val"))
-    if protocol.modality_dropout:
-        train = ModalityDropout.of(train, protocol.modality_dropout, seed)
     runs = UnfinishedRuns(Path(f"unfinished/train_random_size@{name}-{seed}"), device, [PACKED], arguments, protocol)
     config = {**arguments, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
     with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
-        done = train_classifier(
-            lambda: build(**arguments), train, valid, protocol, seed, f"{name}, random size, seed {seed}",
-            run.log_epoch, runs.of(seed), section=f"fusion.{variant.fusion}",
-        )  # fmt: skip
+        label = f"{name}, random size, seed {seed}"
+        done = train_fusion(arguments, train, valid, protocol, seed, label, run.log_epoch, runs.of(seed), build)
     path = Path(f"models/random_size/fusion/{name}/seed-{seed}.pt")
     save_checkpoint(path, done.model, model, arguments, asdict(protocol), seed)
     runs.clear()

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from cilp import params
-from cilp.classifiers.random_size import simulation
 from cilp.errors import UserError
 from cilp.evaluation.audit import (
     Audited,
@@ -16,6 +15,7 @@ from cilp.evaluation.audit import (
 )
 from cilp.report.audit import audit_markdown, draw_audit
 from cilp.simulation.scenes import SimulateParams
+from cilp.simulation.varied import of_random_size
 
 CPU = torch.device("cpu")
 SETTINGS = params.load()
@@ -40,7 +40,7 @@ def test_with_sizes_swapped_spheres_return_what_cubes_did():
 
 def test_the_cure_is_tried_on_what_it_was_trained_on_where_size_says_nothing():
     found = conditions(SETTINGS)["equal"][1]
-    assert found == simulation(SETTINGS)
+    assert found == of_random_size(SETTINGS)
     returns = mean_returns(rendered(found, 300, 1, CPU))
     assert returns["cube_returns"] == pytest.approx(returns["sphere_returns"], rel=0.1)
 

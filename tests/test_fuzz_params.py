@@ -37,6 +37,7 @@ from cilp.raw.kaggle import KaggleParams
 from cilp.raw.simulate import MOST_SCENES
 from cilp.schema import check
 from cilp.simulation.scenes import SimulateParams
+from cilp.simulation.varied import of_random_size
 from cilp.subset.splits import CHOICES
 from cilp.tracking import MODES
 from cilp.training.classifier import TrainingParams
@@ -168,7 +169,7 @@ def take(settings):
     conditions(settings)
     random_size.sizes(settings)
     random_size.seeds(settings)
-    random_size.simulation(settings)
+    of_random_size(settings)
     fewer_scenes.protocol_of(settings)
     assert settings["data_efficiency"]["fusion"] in FUSIONS and set(settings["modality_dropout"]["fusion"]) <= set(
         FUSIONS

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from synthetic import make_packed
 
 from cilp import packed, params
@@ -94,6 +95,15 @@ def test_anything_else_is_refused_with_the_cure(tmp_path, content, capsys):
         torch.save({"weights": torch.zeros(3)}, path)
     else:
         torch.save({"format": packed.FORMAT, "rgb": Malicious()}, path)
-    with pytest.raises(UserError, match="dvc repro pack"):
+    with pytest.raises(UserError, match="run `dvc repro pack` to write it anew"):
         packed.load(path)
     assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["packed", "unlabelled", "random_size"])
+def test_a_file_that_cannot_be_read_names_the_stage_that_writes_it(tmp_path, name):
+    stages = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"]
+    with pytest.raises(UserError, match="is missing; run `dvc repro ") as refused:
+        packed.load(tmp_path / f"{name}.pt")
+    stage = str(refused.value).split("dvc repro ")[1].split("`")[0]
+    assert f"data/{name}.pt" in stages[stage]["outs"]

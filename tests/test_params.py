@@ -54,6 +54,20 @@ def test_missing_keys_and_files_are_named(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: 2020-13-45", "is no valid YAML: month must be in"),
+        (b"a: \xff", "is no UTF-8 text"),
+        (b"a: [", "is no valid YAML"),
+    ],
+)
+def test_a_broken_file_is_refused_by_name(tmp_path, content, message):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        params.load(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize("number", ["1e-05", "1e5", "-2E+3", "1.5e-3", ".5", "1.0e-6", "3.0"])
 def test_numbers_are_numbers_however_they_are_written(tmp_path, number):
     """``dvc exp run --set-param lr=0.00001`` writes 1e-05."""

@@ -3,12 +3,13 @@ from functools import partial
 import torch
 
 from cilp import params
-from cilp.classifiers.random_size import FIRST_SCENE, RandomSizeParams, simulation, sizes
+from cilp.classifiers.random_size import FIRST_SCENE, RandomSizeParams, sizes
 from cilp.evaluation import audit
 from cilp.packing import pack_scenes
 from cilp.sensors import returns
 from cilp.simulation.processes import rendering
 from cilp.simulation.scenes import SimulateParams, render
+from cilp.simulation.varied import of_random_size
 
 SETTINGS = params.load()
 
@@ -20,7 +21,7 @@ def test_the_scenes_are_those_that_no_other_stage_sees():
 
 
 def test_packed_scenes_are_those_rendered_in_order_with_their_classes():
-    chosen = simulation(SETTINGS)
+    chosen = of_random_size(SETTINGS)
     packed = pack_scenes(RandomSizeParams(3, 2, "plain", 1).scenes(), partial(rendering, chosen))
     assert packed.scene.tolist() == [FIRST_SCENE + i for i in (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)]
     assert packed.label.tolist() == [0, 1] * 5
@@ -41,4 +42,4 @@ def test_the_number_of_returns_tells_nothing_of_the_shape():
 
     fixed = params.section(SETTINGS, "data.simulate", SimulateParams)
     assert best_threshold(fixed) > 0.85
-    assert best_threshold(simulation(SETTINGS)) < 0.65
+    assert best_threshold(of_random_size(SETTINGS)) < 0.65

@@ -1,7 +1,7 @@
 """A run that is interrupted goes on where it was, and ends as if nothing had happened."""
 
+import shutil
 import sys
-import types
 
 import pytest
 import torch
@@ -131,18 +131,20 @@ def test_another_run_does_not_go_on_from_it(tmp_path):
     assert runs.of(51).load(CPU) is None
 
 
-def test_other_code_that_is_imported_does_not_go_on_from_it(tmp_path, monkeypatch):
-    module, path = types.ModuleType("cilp.made_up"), tmp_path / "made_up.py"
-    module.__file__ = str(path)
-    path.write_text("a = 1")
-    monkeypatch.setitem(sys.modules, "cilp.made_up", module)
-    UnfinishedRuns(tmp_path, CPU, []).of(51).save({"done": 3})
-    assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) == {"done": 3}
-    path.write_text("a = 2")
-    assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) is None
-    path.write_text("a = 1")
-    (tmp_path / "not_imported.py").write_text("a = 3")
-    assert UnfinishedRuns(tmp_path, CPU, []).of(51).load(CPU) == {"done": 3}
+def test_other_code_does_not_go_on_from_it(tmp_path, monkeypatch):
+    """Be it imported already or not: networks are imported when they are built."""
+    package, script, runs = tmp_path / "cilp", tmp_path / "train.py", tmp_path / "runs"
+    shutil.copytree(unfinished.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    script.write_text("a = 1")
+    monkeypatch.setattr(unfinished, "PACKAGE", package)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    UnfinishedRuns(runs, CPU, []).of(51).save({"done": 3})
+    for path in (package / "models/fusion/late.py", package / "models/gpu/winner_kernels.py", script):
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes((before or b"") + b"\n# other")
+        assert UnfinishedRuns(runs, CPU, []).of(51).load(CPU) is None
+        path.unlink() if before is None else path.write_bytes(before)
+        assert UnfinishedRuns(runs, CPU, []).of(51).load(CPU) == {"done": 3}
 
 
 def test_another_machine_does_not_go_on_from_it(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from cilp.sensors import MAX_RANGE
 
 FORMAT = "cilp-packed-1"
 SPLITS = ("train", "val", "test")
+STAGES = {"packed": "pack", "unlabelled": "pack_unlabelled", "random_size": "pack_random_size"}
+"""Which stage writes the file of that name."""
 SHAPES = {
     "rgb": (torch.uint8, ("N", 64, 64, 4)),
     "range": (torch.float32, ("N", 64, 64)),
@@ -84,7 +86,7 @@ def load(path: Path) -> Packed:
         UserError: the file is missing, truncated, damaged, of another format, or holds what cannot be.
     """
     path = Path(path)
-    cure = "run `dvc repro pack` to write it anew"
+    cure = f"run `dvc repro {STAGES.get(path.stem, STAGES['packed'])}` to write it anew"
     try:
         found = path.stat()
         _check(path, (found.st_ino, found.st_size, found.st_mtime_ns))

@@ -16,6 +16,10 @@ T = TypeVar("T")
 PARAMS_FILE = Path("params.yaml")
 
 
+UNREADABLE = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
+"""What PyYAML raises beside ``YAMLError`` for a scalar that looks or claims to be a date or number, and is none."""
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML reads YAML 1.1, where ``1e-05`` is a string; ``--set-param`` writes YAML 1.2, where it is a number."""
 
@@ -36,7 +40,9 @@ def load(path: Path = PARAMS_FILE) -> dict[str, Any]:
             params = yaml.load(file, _Loader)
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run from the repository's root.") from None
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text from byte {error.start:,} on; save it as UTF-8.") from None
+    except (yaml.YAMLError, RecursionError, *UNREADABLE) as error:
         raise UserError(f"{path} is no valid YAML: {error}") from None
     if not isinstance(params, dict):
         raise UserError(f"{path} must hold a mapping of sections.")

@@ -19,8 +19,8 @@ length of one text or list."""
 LARGEST = 2**63 - 1
 FLOATS = (1e-30, 1e30)
 """Sizes that a 32-bit float holds with room to calculate."""
-UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError)
-"""What PyYAML raises for a scalar that looks like a date or number, or claims to be one, and is none."""
+UNREADABLE = (yaml.YAMLError, *params.UNREADABLE)
+"""What PyYAML raises for a scalar that is not what it looks like or claims to be."""
 
 
 def read(path: Path = params.PARAMS_FILE) -> dict[str, Any]:

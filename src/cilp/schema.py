@@ -30,6 +30,7 @@ from cilp.raw.kaggle import KaggleParams
 from cilp.raw.simulate import MOST_SCENES
 from cilp.sensors import MAX_RANGE
 from cilp.simulation.scenes import SimulateParams
+from cilp.simulation.varied import of_random_size
 from cilp.subset.splits import SplitParams
 from cilp.tracking import MODES
 from cilp.training.classifier import TrainingParams
@@ -255,7 +256,7 @@ def _check_random_size(settings: dict[str, Any]) -> None:
     random_size.seeds(settings)
     change = params.lookup(settings, "random_size.simulate")
     _only(change, "random_size.simulate", [field.name for field in fields(SimulateParams)])
-    random_size.simulation(settings)
+    of_random_size(settings)
 
 
 def _check_data_efficiency(settings: dict[str, Any], data: DataParams) -> None:

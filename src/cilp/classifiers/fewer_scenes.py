@@ -13,9 +13,8 @@ from cilp.errors import UserError
 from cilp.models.blocks import classifier_head
 from cilp.models.embedder import EMBEDDING, Embedder
 from cilp.packed import Packed
-from cilp.sensors import ray_directions
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
-from cilp.training.inputs import Split
+from cilp.training.inputs import Split, directions
 from cilp.training.loop import Trained, steps_of_a_pass
 
 P = TypeVar("P", bound=TrainingParams)
@@ -76,13 +75,12 @@ def _drawn(scene: Tensor, count: int, seed: int) -> Tensor:
 def load_rows(data: Packed, split: str, rows: Tensor, device: torch.device) -> Split:
     """Copy some rows of one split of the packed data to ``device``."""
     rows = torch.arange(len(data.scene))[data.rows(split)][rows]
-    directions = [ray_directions(a.numpy(), z.numpy()) for a, z in zip(data.azimuth, data.zenith, strict=True)]
     tensors = {
         "rgb": data.rgb[rows],
         "range": data.range[rows],
         "label": data.label[rows].float(),
         "scene": data.scene[rows],
-        "directions": torch.stack([torch.from_numpy(d) for d in directions]).float(),
+        "directions": directions(data),
         "sensor": data.sensor[rows].long(),
     }
     return Split(**{name: tensor.to(device) for name, tensor in tensors.items()})

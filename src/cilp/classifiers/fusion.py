@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import nn
 
 from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.models import fusion
-from cilp.models.fusion import Fusion
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import Split
 from cilp.training.loop import Trained
 from cilp.training.unfinished import Unfinished
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ def train_fusion(
     label: str,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     unfinished: Unfinished | None = None,
-) -> Trained[Fusion, Epoch]:
-    """Train the network of ``arguments`` on every sensor, or, with modality dropout, now and then on one.
+    build: Callable[..., N] = fusion.build,
+) -> Trained[N, Epoch]:
+    """Train what ``build`` makes of ``arguments`` on every sensor, or, with modality dropout, now and then on one.
 
     Raises:
         UserError: as ``train_classifier`` does.
@@ -52,6 +56,6 @@ def train_fusion(
     if protocol.modality_dropout:
         train = ModalityDropout.of(train, protocol.modality_dropout, seed)
     return train_classifier(
-        lambda: fusion.build(**arguments), train, valid, protocol, seed, label, on_epoch, unfinished,
+        lambda: build(**arguments), train, valid, protocol, seed, label, on_epoch, unfinished,
         section=f"fusion.{arguments['fusion']}",
     )  # fmt: skip

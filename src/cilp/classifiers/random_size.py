@@ -5,7 +5,6 @@ from typing import Any
 
 from cilp import params
 from cilp.errors import UserError
-from cilp.simulation.scenes import SimulateParams
 from cilp.training.seeds import check_seeds
 
 FIRST_SCENE = 2_000_000
@@ -43,19 +42,6 @@ def sizes(settings: dict[str, Any]) -> RandomSizeParams:
     if isinstance(values, dict):
         values = {name: value for name, value in values.items() if name not in ("seeds", "simulate")}
     return params.section({"random_size": values}, "random_size", RandomSizeParams)
-
-
-def simulation(settings: dict[str, Any]) -> SimulateParams:
-    """The simulator's params: those of the study, but for what ``random_size.simulate`` changes.
-
-    Raises:
-        UserError: it is no mapping, or changes what there is not or to what is not legal.
-    """
-    change = params.lookup(settings, "random_size.simulate")
-    if not isinstance(change, dict):
-        raise UserError(f"random_size.simulate must be a mapping; got {change!r}.")
-    place = {"random_size": {"simulate": {**params.lookup(settings, "data.simulate"), **change}}}
-    return params.section(place, "random_size.simulate", SimulateParams)
 
 
 def seeds(settings: dict[str, Any]) -> list[int]:

@@ -12,6 +12,7 @@ from cilp.errors import UserError
 from cilp.sensors import lidar_angles, ray_directions, returns
 from cilp.simulation.processes import rendering
 from cilp.simulation.scenes import SimulateParams
+from cilp.simulation.varied import varied
 from cilp.training.inputs import Split
 from cilp.training.seeds import summarise
 
@@ -31,7 +32,6 @@ def conditions(settings: dict[str, Any]) -> dict[str, tuple[str, SimulateParams]
     Raises:
         UserError: a condition is no mapping, or changes what there is not or to what is not legal.
     """
-    base = params.lookup(settings, "data.simulate")
     found = {}
     declared = params.lookup(settings, "audit.conditions")
     if not isinstance(declared, dict) or not declared:
@@ -43,10 +43,7 @@ def conditions(settings: dict[str, Any]) -> dict[str, tuple[str, SimulateParams]
         title, change = condition.get("title", name), condition.get("simulate", {})
         if not isinstance(title, str) or not title.isprintable() or not title.strip() or "|" in title:
             raise UserError(f"{key}.title must be a text of one line, without |; got {title!r}.")
-        if not isinstance(change, dict):
-            raise UserError(f"{key}.simulate must be a mapping; got {change!r}.")
-        place = {"audit": {"conditions": {name: {"simulate": {**base, **change}}}}}
-        found[str(name)] = title, params.section(place, f"{key}.simulate", SimulateParams)
+        found[str(name)] = title, varied(settings, f"{key}.simulate", change)
     return found
 
 

@@ -10,8 +10,6 @@ from cilp.atomic import replacing
 from cilp.errors import UserError
 from cilp.training.seeds import mean_and_spread
 
-MODELS = ("fusion", "lidar", "rgb2lidar")
-
 
 @dataclass(frozen=True)
 class Reached:

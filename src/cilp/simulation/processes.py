@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cilp.cores import available_cores
 from cilp.simulation.scenes import SimulateParams, render
 
 CHUNK = 32
@@ -44,13 +45,14 @@ def shared_out(
 
     Args:
         work: can be pickled, and so can its results.
-        processes: how many share the work; by default one for each CPU that this process may use, or fewer for little
-            work. Forked on Linux, since what a stage has imported costs each of them seconds to import anew; spawned
-            elsewhere: the calling script needs an ``if __name__ == "__main__"`` guard.
+        processes: how many share the work at most; by default one for each core that this process may use, or fewer for
+            little work. Forked on Linux, since what a stage has imported costs each of them seconds to import anew;
+            spawned elsewhere: the calling script needs an ``if __name__ == "__main__"`` guard.
     """
     if processes is None:
-        processes = min(_usable_cpus(), math.ceil(len(scenes) / SCENES_WORTH_A_PROCESS))
+        processes = min(available_cores(), math.ceil(len(scenes) / SCENES_WORTH_A_PROCESS))
     chunks = [scenes[start : start + CHUNK] for start in range(0, len(scenes), CHUNK)]
+    processes = min(processes, len(chunks))
     if processes <= 1:
         yield map(work, chunks)
         return
@@ -84,8 +86,3 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-def _usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

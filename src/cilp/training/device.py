@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.utils.deterministic
 
+from cilp.cores import available_cores
 from cilp.errors import UserError
 from cilp.training.distributed import join
 
@@ -62,17 +63,6 @@ def exact_products() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def available_cores() -> int:
-    """Cores that this process may use: its affinity, and a container's CPU quota, which thread pools overlook."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota_file = Path("/sys/fs/cgroup/cpu.max")
-    if quota_file.is_file():
-        quota, _, period = quota_file.read_text().partition(" ")
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
 
 
 def describe(device: torch.device) -> dict[str, str]:

@@ -89,14 +89,19 @@ def load_split(packed: Packed, split: str, device: torch.device) -> Split:
     """Copy one split of the packed data to ``device``, or have it streamed."""
     rows = packed.rows(split)
     rgb, ranges = pixels([(packed, rows)], device)
-    directions = [ray_directions(a.numpy(), z.numpy()) for a, z in zip(packed.azimuth, packed.zenith, strict=True)]
     tensors = {
         "label": packed.label[rows].float(),
         "scene": packed.scene[rows],
-        "directions": torch.stack([torch.from_numpy(d) for d in directions]).float(),
+        "directions": directions(packed),
         "sensor": packed.sensor[rows].long(),
     }
     return Split(rgb, ranges, **{name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
+
+
+def directions(packed: Packed) -> Tensor:
+    """Of the rays: (K, 64, 64, 3) float32 unit vectors, one set per calibration."""
+    angles = zip(packed.azimuth, packed.zenith, strict=True)
+    return torch.stack([torch.from_numpy(ray_directions(a.numpy(), z.numpy())) for a, z in angles]).float()
 
 
 def image(rgb: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from cilp.atomic import check_archive, replacing
 from cilp.training.device import describe
 from cilp.training.distributed import world
 
+PACKAGE = Path(__file__).parents[1]
 SECONDS_BETWEEN_SAVES = 5.0
 """A run that is killed loses so much work and what came since the validation before. A state is a few megabytes, so
 that saving costs nothing that could be measured on a CPU; a GPU finishes a classifier before the first one is due."""
@@ -70,11 +71,10 @@ class UnfinishedRuns:
 
 
 def _code() -> str:
-    """A digest of the script that runs and of what it imports of the package: a run never goes on with other code than
-    it began with."""
-    imported = [module.__file__ for name, module in sys.modules.items() if f"{name}.".startswith("cilp.")]
+    """A digest of the script that runs and of all of the package: a run never goes on with other code than it began
+    with. What is imported by now is not enough to go by, for a fusion's module is looked up when it is built."""
     digest = hashlib.sha256()
-    for path in map(Path, [*sorted(filter(None, imported)), sys.argv[0]]):
+    for path in (*sorted(PACKAGE.rglob("*.py")), Path(sys.argv[0])):
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
