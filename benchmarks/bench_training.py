@@ -1,7 +1,6 @@
 """Rows of the benchmark that train: ours and the reference study's loop, on the same samples."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import reference_loop as theirs
@@ -16,6 +15,7 @@ from cilp.contrastive.loss import contrastive_loss
 from cilp.contrastive.pairs import load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
+from cilp.evaluation.failures import first
 from cilp.models import embedder, fusion, lidar
 from cilp.models.embedder import EmbedderParams
 from cilp.training.classifier import TrainingParams, train_classifier
@@ -25,12 +25,6 @@ PACKED = Path("data/packed.pt")
 SAMPLES = {"train": 384, "val": 96}
 """Samples of an epoch here, a quarter of the study's, in whole batches: the reference loop drops partial ones."""
 CONTRASTIVE_BATCH = 512
-
-
-def part(split: Split, count: int) -> Split:
-    """The first samples of a split."""
-    first = {name: getattr(split, name)[:count] for name in ("rgb", "range", "label", "scene", "sensor")}
-    return replace(split, **first)
 
 
 def samples(split: Split, data: packed.Packed, device: torch.device) -> theirs.Samples:
@@ -43,7 +37,7 @@ def samples(split: Split, data: packed.Packed, device: torch.device) -> theirs.S
 def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, peak: float) -> None:
     """An epoch of training and validation of one fusion variant."""
     data = packed.load(PACKED)
-    train, valid = (part(load_split(data, split, bench.device), count) for split, count in SAMPLES.items())
+    train, valid = (first(load_split(data, split, bench.device), count) for split, count in SAMPLES.items())
     once = TrainingParams(epochs=1, batch_size=theirs.BATCH, lr=1e-3, lr_min=1e-6)
 
     def build() -> nn.Module:
@@ -56,7 +50,7 @@ def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, pea
             lambda: theirs.train_epochs(theirs.fusion_network(name, downsampling).to(bench.device), *loaders, epochs=1),
         )
 
-    few = both(part(train, 2 * theirs.BATCH), part(valid, theirs.BATCH))
+    few = both(first(train, 2 * theirs.BATCH), first(valid, theirs.BATCH))
     seconds = bench.ratio(f"training epoch, {name}, {downsampling}", *both(train, valid), aim, warm_up=few)
     plain = flops_of(theirs.fusion_network(name, downsampling), train)
     done = plain if bench.device.type == "cuda" else flops_of(build(), train)  # kernels of our own are not counted
@@ -86,20 +80,20 @@ def measure_frozen(bench: Bench) -> None:
     """
     data = packed.load(PACKED)
     train, valid = (load_split(data, name, bench.device) for name in ("train", "val"))
-    some, few = part(train, 320), part(train, 2 * theirs.BATCH)
+    some, few = first(train, 320), first(train, 2 * theirs.BATCH)
     arguments = params.load()["embedder"]
     torch.manual_seed(51)
     image = embedder.build("rgb", **arguments).to(bench.device, memory_format=torch.channels_last)
     classifier = lidar.build(**arguments).to(bench.device, memory_format=torch.channels_last)
-    first = ProjectorParams(epochs=40, batch_size=32, lr=1e-4, lr_min=1e-6, weight_decay=5e-4)
-    second = TrainingParams(epochs=50, batch_size=32, lr=1e-4, lr_min=1e-6)
+    by_distance = ProjectorParams(epochs=40, batch_size=32, lr=1e-4, lr_min=1e-6, weight_decay=5e-4)
+    on_labels = TrainingParams(epochs=50, batch_size=32, lr=1e-4, lr_min=1e-6)
 
     def ours(train: Split = train) -> None:
         images = [embed_split(image, split) for split in (train, valid)]
         points = [embed_split(classifier.embedder, split).embedding for split in (train, valid)]
         pairs = [(seen.embedding, target) for seen, target in zip(images, points, strict=True)]
-        done = train_projector(*pairs, first, 51, "bench")
-        train_classifier(lambda: projected_head(done.model, classifier.head), *images, second, 51, "bench")
+        done = train_projector(*pairs, by_distance, 51, "bench")
+        train_classifier(lambda: projected_head(done.model, classifier.head), *images, on_labels, 51, "bench")
 
     frozen = [theirs.Embedder().to(bench.device).requires_grad_(False) for _ in range(2)]
     projector = nn.Sequential(nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 200)).to(bench.device)
@@ -108,7 +102,7 @@ def measure_frozen(bench: Bench) -> None:
     def other(split: Split = some) -> None:
         served = samples(split, data, bench.device)
         loader, _ = theirs.loaders(served, served)
-        theirs.train_frozen(*frozen, projector, head, loader, (first.epochs // 10, second.epochs // 10))
+        theirs.train_frozen(*frozen, projector, head, loader, (by_distance.epochs // 10, on_labels.epochs // 10))
 
     bench.ratio(
         "frozen stages, embeddings computed once", ours, other, ">= 80x", share=0.1 * len(some) / len(train),

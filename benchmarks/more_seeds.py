@@ -128,11 +128,11 @@ def main() -> None:
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
     found = begun(scenes.results, {**describe(device), **scenes.decided_by(settings)}, "right", names)
     runs_of = as_the_study if arguments.scenes == "study" else on_random_sizes
-    seeds, probability_of, test = runs_of(settings, device)
+    seeds, logits, test = runs_of(settings, device)
     for seed, name in itertools.product((*seeds, *scenes.further), asked):
         if str(seed) in found["right"][name]:
             continue
-        right = shares_right(probability_of(name, seed), test)
+        right = shares_right(logits(name, seed), test)
         found["right"][name][str(seed)] = digits(right)
         write_json(scenes.results, found)
         print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)

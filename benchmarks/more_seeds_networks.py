@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.cores import available_cores
+from cilp.errors import UserError
 from cilp.evaluation.audit import rendered
 from cilp.evaluation.models import BASELINES, DECISION
-from cilp.evaluation.predictions import load_classifier, probabilities
 from cilp.models import fusion as fusions
 from cilp.models import normalised_fusion
 from cilp.models.decision import DecisionFusion
 from cilp.models.fusion import Fusion
 from cilp.simulation.varied import of_random_size
+from cilp.training.checkpoint import load_checkpoint
 from cilp.training.classifier import logits_of, train_classifier
 from cilp.training.inputs import Split, load_split
 
@@ -45,7 +46,7 @@ AUXILIARY = "auxiliary"
 SUPERVISED = {f"{fusion}_{AUXILIARY}": fusion for fusion in ("late", "concat", "add", "hadamard")}
 """Fusions of the study whose encoders have a loss of their own as well."""
 Runs = tuple[Sequence[int], Callable[[str, int], Tensor], Split]
-"""Seeds of the study, what gives the probabilities (N,) of a variant and a seed on the test set, and the test set."""
+"""Seeds of the study, what gives the logits (N,) of a variant and a seed on the test set, and the test set."""
 
 
 def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
@@ -54,12 +55,12 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
     splits = tuple(load_split(data, split, device) for split in packed.SPLITS)
     seeds = params.lookup(settings, "seeds")
 
-    def probability_of(name: str, seed: int) -> Tensor:
+    def logits(name: str, seed: int) -> Tensor:
         if seed in seeds:
-            return probabilities(load_classifier(Path("models"), name, seed, device), splits[-1])
-        return probabilities(train_as_the_study(name, seed, settings, splits), splits[-1])
+            return said(of_the_study(Path("models"), name, seed, settings, device), splits[-1])
+        return said(train_as_the_study(name, seed, settings, splits), splits[-1])
 
-    return seeds, probability_of, splits[-1]
+    return seeds, logits, splits[-1]
 
 
 def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
@@ -68,25 +69,41 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
     test = random_size_test(settings, device)
 
     @functools.cache
-    def probability_of(name: str, seed: int) -> Tensor:
+    def logits(name: str, seed: int) -> Tensor:
         fusion, downsampling = parts(name)
         if fusion == DECISION:
-            return decided_by_both(*(probability_of(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES))
+            return sum(logits(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES)
         if fusion in (JOINT, AUXILIARY, *SUPERVISED):
-            return logits_of(train_here(fusion, downsampling, seed, settings, device), test).double().sigmoid().cpu()
+            return said(train_here(fusion, downsampling, seed, settings, device), test)
         models = Path("models/random_size")
         if seed in seeds and (models / name / f"seed-{seed}.pt").is_file():
-            return probabilities(load_classifier(models, name, seed, device), test)
+            return said(of_the_study(models, name, seed, settings, device), test)
         with tempfile.TemporaryDirectory() as folder:
             train_in(Path(folder), fusion, downsampling, seed, settings)
-            return probabilities(load_classifier(folder / models, name, seed, device), test)
+            return said(of_the_study(folder / models, name, seed, settings, device), test)
 
-    return seeds, probability_of, test
+    return seeds, logits, test
 
 
 def random_size_test(settings: dict[str, Any], device: torch.device) -> Split:
     """Held-out scenes of random size."""
     return rendered(of_random_size(settings), TEST_SCENES, available_cores(), device)
+
+
+def said(model: nn.Module, test: Split) -> Tensor:
+    """Logits (N,) float64 of a network that sees both sensors, or is given both."""
+    return logits_of(model, test).double().cpu()
+
+
+def of_the_study(folder: Path, name: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:
+    """A network from the checkpoints in ``folder``; ``UserError`` if other params than ``settings`` trained it."""
+    path = folder / name / f"seed-{seed}.pt"
+    model, kept = load_checkpoint(path, device)
+    if kept["params"] != asdict(protocol_of(parts(name)[0], settings)):
+        raise UserError(
+            f"{path} was trained by other params than those of {params.PARAMS_FILE}; run `dvc repro` first."
+        )
+    return model
 
 
 def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: dict[str, Any]) -> None:
@@ -98,12 +115,6 @@ def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: 
     stage = [sys.executable, "stages/train_random_size.py", *variant]
     if code := subprocess.run(stage, cwd=folder, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
         sys.exit(code)  # it has said why
-
-
-def decided_by_both(first: Tensor, second: Tensor) -> Tensor:
-    """What ``DecisionFusion`` makes of the probabilities (N,) of a sphere that two networks give."""
-    sphere, cube = first * second, (1 - first) * (1 - second)
-    return sphere / (sphere + cube)
 
 
 def untrained(fusion: str, downsampling: str, settings: dict[str, Any]) -> nn.Module:
@@ -126,6 +137,14 @@ def protocol_of(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
     return params.section(settings, f"fusion.{section}", FusionProtocol)
 
 
+class OneLabelEach(Split):
+    """A split with a label for each of several logits: (N, logits)."""
+
+    def names(self, rows: Tensor) -> str:
+        """As of the split itself."""
+        return Split(**{**vars(self), "label": self.label[:, 0]}).names(rows)
+
+
 def train_here(fusion: str, downsampling: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:
     """One that no stage of the study trains, with its best weights, trained on scenes of random size.
 
@@ -135,7 +154,7 @@ def train_here(fusion: str, downsampling: str, seed: int, settings: dict[str, An
     data, name = packed.load(RANDOM_SIZE), f"{fusion}-{downsampling}, random size, seed {seed}"
     train, valid = (load_split(data, split, device) for split in ("train", "val"))
     if fusion != JOINT:
-        train = replace(train, label=train.label.unsqueeze(1).expand(-1, 3))  # one for each of the logits
+        train = OneLabelEach(**{**vars(train), "label": train.label.unsqueeze(1).expand(-1, 3)})
     protocol = protocol_of(fusion, settings)
     return train_classifier(lambda: untrained(fusion, downsampling, settings), train, valid, protocol, seed, name).model
 
@@ -155,8 +174,8 @@ def parts(name: str) -> tuple[str, str]:
     return fusion, downsampling
 
 
-def shares_right(probability: Tensor, split: Split) -> np.ndarray:
-    """(scenes,) float64, in order: which share of each scene's samples is classified correctly; of a sphere, (N,)."""
-    right = (probability > 0.5) == (split.label.cpu() > 0.5)
+def shares_right(logits: Tensor, split: Split) -> np.ndarray:
+    """(scenes,) float64, in order: which share of each scene's samples is classified correctly, given logits (N,)."""
+    right = (logits > 0) == (split.label.cpu() > 0.5)
     _, scene = split.scene.cpu().unique(return_inverse=True)
     return (torch.bincount(scene, right.double()) / torch.bincount(scene)).numpy()

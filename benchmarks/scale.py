@@ -15,7 +15,6 @@ import io
 import itertools
 import json
 import math
-import os
 import re
 import statistics
 import subprocess
@@ -23,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,12 +32,12 @@ from bench_table import device_name
 from torch import Tensor, nn
 
 from cilp import packed, params
-from cilp.atomic import write_json
+from cilp.atomic import replacing, write_json
 from cilp.console import cli
-from cilp.console.progress import track
 from cilp.models import fusion
-from cilp.sensors import lidar_angles
-from cilp.simulation.scenes import SimulateParams, render
+from cilp.packing import pack_scenes
+from cilp.simulation.processes import rendering
+from cilp.simulation.scenes import SimulateParams
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split, load_split
@@ -77,7 +75,7 @@ def main() -> None:
         for scenes in SCENES:
             packed.save(first(whole, scenes), path)
             command = [sys.executable, __file__, "--measure", str(path), str(base), "--device", arguments.device]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rows.append({"pairs": 2 * scenes, **json.loads(done.stdout.rpartition("COST ")[2])})
             print(rows[-1], flush=True)
     machine = describe(prepare_device(arguments.device))
@@ -86,30 +84,9 @@ def main() -> None:
 
 
 def rendered(scenes: int) -> packed.Packed:
-    """Packed data of the default scenes, of which the last ``VALID`` are validation."""
-    settings = params.section(params.load(), "data.simulate", SimulateParams)
-    rgb = np.empty((scenes, 2, 64, 64, 4), dtype=np.uint8)
-    ranges = np.empty((scenes, 2, 64, 64), dtype=np.float32)
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        views = pool.map(partial(_views, settings), range(scenes), chunksize=100)
-        for scene, (image, seen) in enumerate(track(views, "render", total=scenes, unit="scenes")):
-            rgb[scene], ranges[scene] = image, seen
-    angles = torch.from_numpy(lidar_angles()).unsqueeze(0)
-    return packed.Packed(
-        rgb=torch.from_numpy(rgb).flatten(0, 1),
-        range=torch.from_numpy(ranges).flatten(0, 1),
-        label=torch.tensor([0, 1], dtype=torch.uint8).repeat(scenes),
-        scene=torch.arange(scenes, dtype=torch.int32).repeat_interleave(2),
-        split=torch.zeros(2 * scenes, dtype=torch.uint8),
-        sensor=torch.zeros(2 * scenes, dtype=torch.uint8),
-        azimuth=angles,
-        zenith=angles.clone(),
-    )
-
-
-def _views(settings: SimulateParams, scene: int) -> tuple[np.ndarray, np.ndarray]:
-    _, rgb, ranges = zip(*render(settings, scene), strict=True)
-    return np.stack(rgb), np.stack(ranges)
+    """Packed data of the default scenes."""
+    simulation = params.section(params.load(), "data.simulate", SimulateParams)
+    return pack_scenes({"train": range(scenes)}, partial(rendering, simulation))
 
 
 def first(data: packed.Packed, scenes: int) -> packed.Packed:
@@ -209,7 +186,8 @@ def draw(rows: list[dict], device: str) -> None:
     for axis in axes:
         axis.legend(frameon=False, loc="upper left" if axis is axes[0] else "center left")
     figure.suptitle(f"Late fusion with max-pooling, one epoch on {device}", fontsize=10)
-    figure.savefig(FIGURE, dpi=120)
+    with replacing(FIGURE, "wb") as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cilp import packed
 from cilp.console import cli
+from cilp.errors import UserError
 from cilp.raw.layout import CLASSES
 from cilp.report.contact_sheet import View, draw_contact_sheet
 from cilp.sensors import point_cloud, ray_directions
@@ -20,6 +21,10 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     data = packed.load(Path("data/packed.pt"))
     rows = both_shapes(data)[:SCENES]
+    if not rows:
+        raise UserError(
+            "There is no cube or no sphere to train on; `data.splits: drawn` gives each split as many of both."
+        )
     directions = [ray_directions(*angles) for angles in zip(data.azimuth.numpy(), data.zenith.numpy(), strict=True)]
     views = [
         [

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot
 from synthetic import make_packed
 
+from cilp import packed
+from cilp.errors import UserError
 from cilp.report.contact_sheet import View, as_the_camera_sees_it, draw_contact_sheet, from_the_side
 from cilp.sensors import lidar_angles, point_cloud, ray_directions
 
@@ -28,6 +31,24 @@ def test_point_clouds_are_turned_and_not_bent():
     np.testing.assert_allclose(*between, atol=1e-9)
     upright = from_the_side(np.array([[0.0, 25.0, -1.0], [0.0, 25.0, 1.0]]))
     assert upright[1, 1] > upright[0, 1] and upright[1, 0] == upright[0, 0]
+
+
+def test_an_object_without_a_return_has_an_empty_point_cloud(tmp_path):
+    """Range images of misses alone are legal."""
+    assert from_the_side(np.empty((0, 3))).shape == (0, 3)
+    nothing = View("cube 1", np.zeros((64, 64, 4), np.uint8), np.full((64, 64), 50, np.float32), np.empty((0, 3)))
+    draw_contact_sheet([[nothing, nothing]], tmp_path / "sheet.png")
+    assert pyplot.imread(tmp_path / "sheet.png").shape[2] == 4
+
+
+def test_without_a_pair_to_draw_it_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["draw_scenes.py"])
+    whole = make_packed(train=4, val=0, test=0)
+    cubes = {name: getattr(whole, name)[::2] for name in ("rgb", "range", "label", "scene", "split", "sensor")}
+    packed.save(replace(whole, **cubes), tmp_path / "data/packed.pt")
+    with pytest.raises(UserError, match="no cube or no sphere to train on"):
+        runpy.run_path(str(ROOT / "stages/draw_scenes.py"))["main"]()
 
 
 @pytest.mark.parametrize(

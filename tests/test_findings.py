@@ -157,6 +157,7 @@ def test_several_seeds_of_the_cure_are_one_finding():
     [
         ([0.7, 0.9, 0.95], 0.01, "from scratch that takes 50."),
         ([0.7, 0.845, 0.95], 0.02, "from scratch that takes 50 to 100."),
+        ([0.7, 0.85, 0.95], 0.0, "from scratch that takes 50."),
         ([0.7, 0.8, 0.84], 0.02, "from scratch that takes 100 or more."),
         ([0.7, 0.75, 0.8], 0.02, "from scratch none of the sizes reaches that."),
         ([0.86, 0.9, 0.95], 0.02, "from scratch they give 0.860."),

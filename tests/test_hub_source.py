@@ -12,6 +12,8 @@ import yaml
 from hub_server import TOKEN, HubServer, Repository
 from PIL import Image
 
+from cilp import publish
+from cilp.errors import UserError
 from cilp.raw.layout import CLASSES, Pair, lidar_path, read_manifest, rgb_path, write_calibration, write_manifest
 from cilp.sensors import lidar_angles
 from cilp.subset.grouped import export_grouped
@@ -259,5 +261,34 @@ def test_publishing_without_a_network_is_one_sentence(subset, project):
 def test_publishing_without_what_it_takes(subset, project, hub, arguments, token, sentence):
     (project / "data").mkdir()
     (project / "data/subset").symlink_to(subset)
+    before = {name: len(repository.commits) for name, repository in hub.repositories.items()}
     printed = run(project, hub.address, "-m", "cilp.publish", *arguments, code=2, token=token)
     assert printed.splitlines()[-1].startswith(sentence)
+    assert {name: len(repository.commits) for name, repository in hub.repositories.items()} == before
+
+
+def test_a_card_names_the_params_that_made_the_data(tmp_path):
+    settings, lock = {"data": {"subset": 3, "simulate": {"seed": 51}}}, tmp_path / "dvc.lock"
+    publish.check_made_with(settings, lock)
+    made_with = {"data.subset": 3, "data.simulate": {"seed": 51}}
+    lock.write_text(yaml.safe_dump({"stages": {"acquire": {"params": {"params.yaml": made_with}}}}))
+    publish.check_made_with(settings, lock)
+    with pytest.raises(
+        UserError, match=r"was made with data\.subset = 3, but params\.yaml says 4; run `dvc repro subset`"
+    ):
+        publish.check_made_with({"data": {**settings["data"], "subset": 4}}, lock)
+
+
+@pytest.mark.parametrize(
+    ("samples", "category"),
+    [
+        (4, "n<1K"),
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (9999, "1K<n<10K"),
+        (10_000, "10K<n<100K"),
+        (99_999, "10K<n<100K"),
+    ],
+)
+def test_a_card_has_the_hubs_category_of_so_many_samples(samples, category):
+    assert publish.size_category(samples) == category

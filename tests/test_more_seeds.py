@@ -140,7 +140,8 @@ def project(more_seeds, tmp_path, monkeypatch):
     """A project with made-up data and the networks of two variants on two seeds."""
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
     change = {"variants": {"fusion": ["add"]}, "seeds": [51, 52], "device": "cpu", "fusion": {"add": {"epochs": 1}}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(merge(settings, change)))
+    settings = merge(settings, change)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / more_seeds.PAGE, tmp_path / more_seeds.PAGE)
     packed.save(make_packed(), tmp_path / "data/packed.pt")
@@ -150,7 +151,7 @@ def project(more_seeds, tmp_path, monkeypatch):
         for seed in (51, 52):
             torch.manual_seed(seed)
             path = Path(f"models/fusion/add-{way}/seed-{seed}.pt")
-            save_checkpoint(path, fusion.build(**arguments), "fusion", arguments, {}, seed)
+            save_checkpoint(path, fusion.build(**arguments), "fusion", arguments, settings["fusion"]["add"], seed)
     for name, scenes in more_seeds.SCENES.items():
         monkeypatch.setitem(more_seeds.SCENES, name, replace(scenes, further=(54, 55)))
     monkeypatch.setattr(sys, "argv", ["more_seeds.py"])
@@ -229,7 +230,8 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     os.link(project / "data/packed.pt", project / "data/random_size.pt")
     arguments = {"fusion": "add", "downsampling": "strided", "xyz_centre": [0.0, 0.0, 0.0], "xyz_scale": 50.0}
     of_the_study = Path("models/random_size/fusion/add-strided/seed-51.pt")
-    save_checkpoint(of_the_study, normalised_fusion.build(**arguments), "normalised_fusion", arguments, {}, 51)
+    trained_by = yaml.safe_load(Path("params.yaml").read_text())["fusion"]["add"]
+    save_checkpoint(of_the_study, normalised_fusion.build(**arguments), "normalised_fusion", arguments, trained_by, 51)
     monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "random_size", "--variants", "add-strided"])
     more_seeds.main()
     right = json.loads(scenes.results.read_text())["right"]
@@ -294,12 +296,6 @@ def test_two_rates_are_compared_variant_by_variant_on_the_same_seeds(more_seeds,
     assert {row.count("|") for row in rows} == {8}
 
 
-def test_decision_level_fusion_adds_up_the_log_odds_of_two_networks(networks):
-    image, lidar = torch.rand(2, 100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    both = networks.decided_by_both(image, lidar)
-    assert torch.allclose(torch.logit(both), torch.logit(image) + torch.logit(lidar), atol=1e-9)
-
-
 def test_decision_level_fusion_is_what_the_networks_of_one_sensor_say_together(
     more_seeds, networks, project, monkeypatch
 ):
@@ -307,17 +303,19 @@ def test_decision_level_fusion_is_what_the_networks_of_one_sensor_say_together(
     monkeypatch.setitem(more_seeds.SCENES, "random_size", replace(scenes, further=()))
     monkeypatch.setattr(networks, "TEST_SCENES", 8)
     said = []
-    monkeypatch.setattr(networks, "probabilities", lambda model, split: said.append((model, split)) or torch.tensor(
-        [0.9, 0.4] * 8 if len(said) == 1 else [0.2, 0.3] * 8, dtype=torch.float64
+    monkeypatch.setattr(networks, "said", lambda model, split: said.append((model, split)) or torch.tensor(
+        [40.0, -0.4] * 8 if len(said) == 1 else [-60.0, 0.8] * 8, dtype=torch.float64
     ))  # fmt: skip
+    trained_by = yaml.safe_load(Path("params.yaml").read_text())["fusion"]
     for sensor in ("rgb", "lidar"):
         arguments = {"fusion": sensor, "downsampling": "strided", "xyz_centre": [0.0, 0.0, 0.0], "xyz_scale": 50.0}
         path = Path(f"models/random_size/fusion/{sensor}-strided/seed-51.pt")
-        save_checkpoint(path, normalised_fusion.build(**arguments), "normalised_fusion", arguments, {}, 51)
+        model = normalised_fusion.build(**arguments)
+        save_checkpoint(path, model, "normalised_fusion", arguments, trained_by[sensor], 51)
     monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "random_size", "--variants", "decision-strided"])
     more_seeds.main()
     right = json.loads(scenes.results.read_text())["right"]
-    assert right["fusion/decision-strided"] == {"51": "0" * 8}  # 9:1 and 1:4 are a sphere, 2:3 and 3:7 a cube
+    assert right["fusion/decision-strided"] == {"51": "2" * 8}  # a cube and a sphere, however sure one is of the other
     assert len(said) == 2
 
 
@@ -327,8 +325,24 @@ def test_trained_jointly_it_is_the_same_network(networks, project, monkeypatch):
     os.link(project / "data/packed.pt", project / "data/random_size.pt")
     model = networks.train_here("joint", "strided", 51, settings, torch.device("cpu"))
     test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
-    apart = [logits_of(part, test).double().sigmoid() for part in model.networks]
-    assert torch.allclose(networks.decided_by_both(*apart), logits_of(model, test).double().sigmoid(), atol=1e-6)
+    assert torch.allclose(sum(logits_of(part, test) for part in model.networks), logits_of(model, test), atol=1e-6)
+
+
+def test_networks_that_other_params_trained_are_not_taken_for_the_studys(more_seeds, study, project, monkeypatch):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["fusion"]["add"]["lr"] *= 2
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(UserError, match=r"seed-51.pt was trained by other params than those of params.yaml; run"):
+        more_seeds.main()
+    assert not study.results.exists()
+
+
+def test_a_loss_that_is_no_number_is_said_of_several_losses_too(networks, project):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["fusion"]["rgb"] |= {"epochs": 1, "lr": 1e30}
+    os.link(project / "data/packed.pt", project / "data/random_size.pt")
+    with pytest.raises(UserError, match=r"in a batch of cubes .* and spheres"):
+        networks.train_here("auxiliary", "strided", 51, settings, torch.device("cpu"))
 
 
 def test_with_auxiliary_losses_each_part_learns_from_its_own_loss_too(networks, project):

@@ -12,7 +12,7 @@ import yaml
 from clone import run, set_params
 from tiny import FUSIONS, SEEDS, VARIANTS, stages_run
 
-from cilp import lock
+from cilp import dvc_lock, params
 from cilp.evaluation.table import read_predictions
 from cilp.packing import UNLABELLED
 
@@ -107,6 +107,26 @@ def test_a_second_repro_runs_nothing(project):
     assert not run(project, "git", "status", "--porcelain")
 
 
+def test_no_stage_reads_a_param_that_it_does_not_declare(project, warm, tmp_path):
+    """A change of it would else leave the stage's results as they are. Where W&B is, changes none."""
+    clone = shutil.copytree(project, tmp_path / "clone", symlinks=True)
+    settings = yaml.safe_load((clone / "params.yaml").read_text())
+    kinds = {}  # one stage of each matrix
+    for name, stage in dvc_lock.parse((clone / "dvc.lock").read_text()).items():
+        kinds.setdefault(name.partition("@")[0], stage)
+    assert len(kinds) > 30
+    for stage in kinds.values():
+        declared = {"tracking": settings["tracking"]}
+        for key in stage.get("params", {}).get("params.yaml", {}):
+            *sections, last = key.split(".")
+            place = declared
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[last] = params.lookup(settings, key)
+        (clone / "params.yaml").write_text(yaml.safe_dump(declared))
+        run(clone, "sh", "-c", stage["cmd"], WANDB_MODE="disabled", **warm)
+
+
 def test_results_are_links_into_dvcs_cache_which_a_stage_by_hand_leaves_whole(project):
     """They do not lie on the disk twice, and are not changed by mistake."""
     models = [path for path in (project / "models").rglob("*") if path.is_file()]
@@ -180,7 +200,7 @@ def test_restyling_a_table_or_plot_retrains_nothing(project, warm):
         "audit": {"compare_audit"},
         "study": report,
     }
-    stages = lock.parse((project / "dvc.lock").read_text())
+    stages = dvc_lock.parse((project / "dvc.lock").read_text())
     for name, affected in restyled.items():
         path = f"src/cilp/report/{name}.py"
         reading = {stage for stage, entry in stages.items() if path in {dep["path"] for dep in entry["deps"]}}

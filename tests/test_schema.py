@@ -76,6 +76,11 @@ def test_the_defaults_are_legal():
         ("cilp_ablation.pairs", 0, "cilp_ablation.pairs must be a whole number from 1 to 1,000,000,000; got 0."),
         ("cilp_ablation.recipes", {}, "cilp_ablation.recipes must hold one or more recipes; got {}."),
         ("cilp_ablation.recipes.ours.cilp", {"lr": -1.0}, "cilp_ablation.recipes.ours.cilp.lr must be positive; got"),
+        (
+            "cilp_ablation.recipes.ours.cilp",
+            {"steps": 5},
+            "cilp_ablation.recipes.ours.cilp.steps follows from cilp_abl",
+        ),
         ("cilp_ablation.recipes.ours.lidar", {}, "cilp_ablation.recipes.ours.lidar is no known param"),
         ("cilp_ablation.recipes.ours", None, "cilp_ablation.recipes.ours must be a mapping; got None."),
         ("cilp_ablation.recipes.ours.title", "a|b", "cilp_ablation.recipes.ours.title must be a text of one line"),

@@ -51,6 +51,15 @@ def test_of_one_seed_the_interval_is_that_of_a_binomial_share():
     assert found.low < found.mean < found.high
 
 
+def test_of_one_scene_seeds_alone_are_resampled_and_of_one_sample_nothing():
+    """``data.test: 1`` is legal; one seed on one scene is evidence of nothing."""
+    seeds = estimate(np.array([[0.0], [1.0], [1.0]]), PARAMS)
+    assert (seeds.low, seeds.mean, seeds.high) == (0.0, pytest.approx(2 / 3), 1.0)
+    one = estimate(np.array([[0.5]]), PARAMS)
+    assert (one.low, one.mean, one.high) == (0.5, 0.5, 0.5)
+    assert difference(np.array([[1.0]]), 0.95) == Difference(1.0, -1.0, 1.0, 1.0)
+
+
 def test_seeds_that_differ_widen_the_interval():
     rng = np.random.default_rng(1)
     alike = (rng.random((3, 1000)) < 0.9).astype(float)

@@ -69,6 +69,11 @@ def test_deps_are_what_the_stage_imports(stage):
     assert not unused, f"{stage} depends on what it does not import"
 
 
+def test_what_changes_no_result_is_there():
+    """A package that is renamed would else be exempt, or forbidden, under a name that nothing has."""
+    assert all((ROOT / entry).exists() for entry in WITHOUT_EFFECT)
+
+
 def test_the_ablation_follows_every_param_of_pretraining_but_its_length():
     params = {name.removeprefix("cilp.") for name in STAGES["ablate_cilp"]["params"] if name.startswith("cilp.")}
     assert params == {field.name for field in fields(CilpParams)} - {"steps"}
@@ -90,6 +95,7 @@ def test_imports_run_one_way():
     }
     for part, others in forbidden.items():
         base = ROOT / "src/cilp" / part
+        assert base.exists(), part
         for path in [base] if base.is_file() else base.rglob("*.py"):
             for imported in imports(path):
                 top = imported.relative_to(ROOT / "src/cilp").parts[0].removesuffix(".py")

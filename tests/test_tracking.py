@@ -80,6 +80,28 @@ def test_training_goes_on_without_wandb(splits, monkeypatch, tmp_path):
     assert not (tmp_path / "wandb").exists()
 
 
+@pytest.mark.parametrize("last", ["log", "finish"])
+def test_training_goes_on_when_wandb_dies(splits, monkeypatch, capsys, last):
+    """Its other process may be killed for memory in the middle of a run."""
+    import wandb
+
+    genuine, runs = wandb.init, []
+
+    def init(**options):
+        runs.append(genuine(**options))
+        monkeypatch.setattr(runs[-1], last, gone)
+        return runs[-1]
+
+    def gone(*_, **__):
+        raise ConnectionResetError("Connection lost")
+
+    monkeypatch.setattr(wandb, "init", init)
+    assert len(mirror(splits).history) == 2
+    assert capsys.readouterr().out.count("Weights & Biases is gone (ConnectionResetError)") == 1
+    monkeypatch.undo()
+    runs[-1].finish()
+
+
 def test_what_is_not_installed_costs_the_table_alone(splits, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert len(mirror(splits).history) == 2

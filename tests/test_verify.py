@@ -82,6 +82,15 @@ def test_other_bytes_of_equal_figures_and_other_files_count_on_the_same_machine_
         assert list(compare({name: rows}, {name: other}, exact=False)), other
 
 
+def test_shares_that_do_not_say_so_in_their_names_are_compared_as_such():
+    old, new = ({"early-maxpool": {"beams_dropped": {"0.5": share}}} for share in (0.9, 0.87))
+    name = "metrics/sensor_failures.json"
+    (now,) = as_json(**new).values()
+    (committed,) = as_json(**old).values()
+    assert len(list(compare({name: committed}, {name: now}, exact=False))) == 1
+    assert not list(compare({"metrics/other.json": committed}, {"metrics/other.json": now}, exact=False))
+
+
 def test_lists_are_compared_figure_by_figure():
     old, new = ({"comparisons": [{"low": 0.1}, {"low": low}]} for low in (0.2, 0.2001))
     assert not list(compare(as_json(**old), as_json(**new), exact=False))

@@ -164,6 +164,32 @@ def test_dvc_is_the_quick_one_whatever_starts_it(folder, tmp_path):
     assert "cilp.console.quick_dvc" in done.stderr
 
 
+def test_a_path_may_hold_a_space(folder, tmp_path, monkeypatch):
+    """As that of a clone below "My projects" does, in which .venv lies."""
+    python = tmp_path / "a folder" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with serving({**ENVIRONMENT, "PYTHONPATH": str(nothing_to_import(tmp_path))}) as first:
+        path = f"{first}{os.pathsep}{ENVIRONMENT['PATH']}"
+        for shell in ("sh", "bash"):
+            done = subprocess.run(
+                [shell, "-c", "python stages/one.py --some 'argument here'"], cwd=folder, text=True, input="in",
+                env={**ENVIRONMENT, "PATH": path, "ASKED": ""}, capture_output=True,
+            )  # fmt: skip
+            assert (done.returncode, "True" in done.stdout, "'argument here'" in done.stdout) == (0, True, True)
+
+
+def test_where_no_program_can_run_stages_start_by_themselves(folder):
+    """A folder for temporary files may be mounted ``noexec``."""
+    started = "import os, sys; from cilp.console import warm; os.access = lambda *_: False; warm.main()"
+    command = [sys.executable, "-c", started, "python", "stages/one.py"]
+    root = Path(__file__).parents[1]
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(root / "src"), "ASKED": ""}
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, input="in", capture_output=True)
+    assert done.returncode == 0 and "each stage starts by itself" in done.stdout and "False" in done.stdout
+
+
 def test_a_command_has_its_own_exit_code(tmp_path):
     environment = {**ENVIRONMENT, "PYTHONPATH": f"{nothing_to_import(tmp_path)}{os.pathsep}src"}
     command = [sys.executable, "-m", "cilp.console.warm"]

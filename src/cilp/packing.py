@@ -31,7 +31,7 @@ def pack(export: Export) -> Packed:
     """
     records = export.records
     return _packed(
-        _decoded([(record.rgb_path, record.lidar_path) for record in records]),
+        _decoded([(record.rgb_path, record.lidar_path) for record in records], "subset"),
         kinds=[record.label for record in records],
         labels=[CLASSES.index(record.label) for record in records],
         scenes=[record.scene for record in records],
@@ -68,7 +68,7 @@ def pack_unlabelled(
     pairs += [Pair(scene, label) for scene in scenes for label in CLASSES]
     with rendering(scenes) if rendering else nullcontext(()) as rendered:
         return _packed(
-            chain(_decoded(files), ((rgb, ranges) for _, rgb, ranges in rendered)),
+            chain(_decoded(files, "acquire"), ((rgb, ranges) for _, rgb, ranges in rendered)),
             kinds=[pair.label for pair in pairs],
             labels=[UNLABELLED] * len(pairs),
             scenes=[pair.index for pair in pairs],
@@ -96,8 +96,8 @@ def pack_scenes(splits: Mapping[str, Sequence[int]], rendering: Rendering) -> Pa
         )
 
 
-def _decoded(files: Iterable[tuple[Path, Path]]) -> Iterator[Views]:
-    cure = "export the subset again"
+def _decoded(files: Iterable[tuple[Path, Path]], stage: str) -> Iterator[Views]:
+    cure = f"run `dvc repro --force {stage}` to write it anew"
     return ((decode_file(rgb, decode_rgb, cure), decode_file(ranges, decode_range, cure)) for rgb, ranges in files)
 
 

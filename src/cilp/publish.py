@@ -15,11 +15,14 @@ import yaml
 
 from cilp import params
 from cilp.console import cli
+from cilp.dvc_lock import parse
 from cilp.errors import UserError
 from cilp.raw.exported import Export, read_export
 from cilp.raw.layout import CLASSES, SPLITS
 
-SUBSET, MODELS, METRICS = Path("data/subset"), Path("models"), Path("metrics")
+SUBSET, MODELS, METRICS, LOCK_FILE = Path("data/subset"), Path("models"), Path("metrics"), Path("dvc.lock")
+SIZES = (("1K", "10K", 10_000), ("10K", "100K", 100_000), ("100K", "1M", 1_000_000))
+"""The Hub's categories from 1,000 samples on: from, to, and the number of samples that is no longer in it."""
 ORIGINS = {
     "simulate": "rendered by this project's simulator: **simulated data**",
     "folder": "taken from a folder of the publisher's own",
@@ -35,16 +38,40 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="make new repositories private")
     arguments = parser.parse_args()
     settings = params.load()
+    check_made_with(settings)
     card = dataset_card(read_export(SUBSET), settings)
+    if arguments.models and not any(MODELS.rglob("*.pt")):
+        raise UserError(f"{MODELS} holds no models; train them with `dvc repro`, or fetch them with `dvc pull`.")
     push(arguments.dataset, "dataset", SUBSET, {"README.md": card, "fiftyone.yml": FIFTYONE}, arguments.private)
     if arguments.models:
-        if not any(MODELS.rglob("*.pt")):
-            raise UserError(f"{MODELS} holds no models; train them with `dvc repro`, or fetch them with `dvc pull`.")
         push(arguments.models, "model", MODELS, {"README.md": model_card(arguments.dataset)}, arguments.private)
 
 
 FIFTYONE = yaml.safe_dump({"name": "multimodal-shapes", "format": "FiftyOneDataset", "tags": ["group", "image"]})
 """What FiftyOne's ``load_from_hub`` looks for."""
+
+
+def check_made_with(settings: dict, lock_file: Path = LOCK_FILE) -> None:
+    """Raise ``UserError`` if the subset was made with other params than these, which its card would name.
+
+    Without a lock file nothing is known of that.
+    """
+    if not lock_file.is_file():
+        return
+    lock = parse(lock_file.read_text(encoding="utf-8"))
+    for stage in ("acquire", "subset"):
+        for key, made_with in lock.get(stage, {}).get("params", {}).get("params.yaml", {}).items():
+            if (now := params.lookup(settings, key)) != made_with:
+                raise UserError(
+                    f"{SUBSET} was made with {key} = {made_with}, but params.yaml says {now}; run `dvc repro subset`."
+                )
+
+
+def size_category(samples: int) -> str:
+    """The Hub's name for a dataset of so many samples."""
+    if samples < 1000:
+        return "n<1K"
+    return next(f"{low}<n<{high}" for low, high, most in SIZES if samples < most)
 
 
 def dataset_card(export: Export, settings: dict) -> str:
@@ -60,7 +87,7 @@ def dataset_card(export: Export, settings: dict) -> str:
         "pretty_name": "Cubes and spheres, seen by a camera and a LiDAR",
         "tags": ["fiftyone", "group", "image", "point-cloud"],
         "task_categories": ["image-classification"],
-        "size_categories": ["1K<n<10K"],
+        "size_categories": [size_category(len(export.records))],
     }
     return f"""---
 {yaml.safe_dump(metadata, sort_keys=False)}---

@@ -232,6 +232,8 @@ def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
         for section, schema in (("cilp", CilpParams), ("embedder", EmbedderParams)):
             change = recipe.get(section, {})
             _only(change, f"{key}.{section}", [field.name for field in fields(schema)])
+            if section == "cilp" and "steps" in change:
+                raise UserError(f"{key}.cilp.steps follows from cilp_ablation.pairs, of which all recipes see as many.")
             changed[section] = {**deepcopy(settings[section]), **change}
         found[f"{key}.cilp"] = params.section(place, f"{key}.cilp", CilpParams)
         params.section(place, f"{key}.embedder", EmbedderParams)

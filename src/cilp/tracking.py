@@ -36,7 +36,7 @@ TABLE_ROWS = 16
 
 
 class Run:
-    """One run; without W&B (not installed, or disabled) it swallows what it is told."""
+    """One run; without W&B (not installed, disabled, or gone in the middle) it swallows what it is told."""
 
     def __init__(self, wandb_run: Any = None):
         self.wandb_run = wandb_run
@@ -50,11 +50,10 @@ class Run:
         self._log(asdict(validation), validation.step)
 
     def _log(self, figures: dict[str, float | None], step: int) -> None:
-        if self.wandb_run is None:
-            return
         if torch.cuda.is_available():
             figures["gpu_memory_mb"] = torch.cuda.memory_allocated() / 1e6
-        self.wandb_run.log({key: value for key, value in figures.items() if value is not None}, step=step)
+        known = {key: value for key, value in figures.items() if value is not None}
+        self._tell(lambda run: run.log(known, step=step))
 
     def finish_classifier(self, trained: Trained, metrics: dict[str, float], test: Split, logits: Tensor) -> None:
         """Summarise a run: figures of the checkpoint kept, cost, parameters, a table of predictions with pictures.
@@ -74,26 +73,35 @@ class Run:
         self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best.epoch)
 
     def _summarise(self, model: nn.Module, metrics: dict[str, float], cost: dict[str, float], **best: int) -> None:
-        if self.wandb_run is None:
-            return
-        self.wandb_run.config.update({"parameters": count_parameters(model)})
         checkpoint = {f"checkpoint/{key}": value for key, value in metrics.items()}
-        self.wandb_run.summary.update({**checkpoint, **cost, **best})
+        self._tell(lambda run: run.config.update({"parameters": count_parameters(model)}))
+        self._tell(lambda run: run.summary.update({**checkpoint, **cost, **best}))
 
     def _picture(self, name: str, draw: Callable[[], Any]) -> None:
         if self.wandb_run is None:
             return
         try:
-            self.wandb_run.log({name: draw()})
+            picture = draw()
         except ImportError as error:
             print(f"no {name} in Weights & Biases: {error.name} is not installed")
+            return
+        self._tell(lambda run: run.log({name: picture}))
+
+    def _tell(self, what: Callable[[Any], None]) -> None:
+        """Have W&B do something; once it fails, its process killed or its disk full, training goes on without it."""
+        if self.wandb_run is None:
+            return
+        try:
+            what(self.wandb_run)
+        except Exception as error:  # whatever a client raises that has lost its other half
+            print(f"Weights & Biases is gone ({type(error).__name__}); this run goes on without it")
+            self.wandb_run = None
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, failure: Any, *_: object) -> None:
-        if self.wandb_run is not None:
-            self.wandb_run.finish(exit_code=0 if failure is None else 1)
+        self._tell(lambda run: run.finish(exit_code=0 if failure is None else 1))
 
 
 def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str, Any]) -> Run:

@@ -19,6 +19,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +43,12 @@ PRELOADED = (
     "yaml",
     "matplotlib.pyplot",
 )
-CLIENT = """#!{python} -IS
+LAUNCHER = """#!/bin/sh
+'''exec' {python} {options} "$0" "$@"
+' '''
+"""
+"""The head of a script in Python, at whatever path: a space in it would end the first line's own ``#!python``."""
+CLIENT = """
 import array, json, os, signal, socket, sys
 
 def as_usual():
@@ -65,7 +72,7 @@ if code < 0:
     os.kill(os.getpid(), -code)
 sys.exit(code)
 """
-DVC = """#!{python} -P
+DVC = """
 import sys
 sys.path.insert(0, {package!r})
 from cilp.console.quick_dvc import run
@@ -82,9 +89,10 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="cilp-warm-") as folder:
         address, client = f"{folder}/socket", Path(folder, "bin/python")
         client.parent.mkdir()
-        client.write_text(CLIENT.format(python=sys.executable, address=address, scripts=scripts))
-        (client.parent / "dvc").write_text(DVC.format(python=sys.executable, package=str(Path(__file__).parents[2])))
-        for program in client.parent.iterdir():
+        asks = CLIENT.format(python=sys.executable, address=address, scripts=scripts)
+        dvc = DVC.format(package=str(Path(__file__).parents[2]))
+        for program, options, text in ((client, "-IS", asks), (client.parent / "dvc", "-P", dvc)):
+            program.write_text(LAUNCHER.format(python=shlex.quote(sys.executable), options=options) + text)
             program.chmod(0o755)
         command = [sys.executable, "-P", __file__, "--serve", address, *modules]  # its folder is none to import from
         with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
@@ -106,7 +114,11 @@ def main() -> None:
     if not arguments.command:
         parser.error("name a command, such as dvc repro")
     with serving() as folder:
-        path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        path = os.environ.get("PATH", os.defpath)
+        if os.access(folder / "python", os.X_OK):
+            path = f"{folder}{os.pathsep}{path}"
+        else:
+            print(f"No program can run in {tempfile.gettempdir()} (TMPDIR): each stage starts by itself, more slowly")
         with subprocess.Popen(arguments.command, env={**os.environ, "PATH": path}) as process:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for the client
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())
@@ -122,6 +134,8 @@ def serve(address: str, modules: Sequence[str]) -> None:
         listening.listen()
         print("ready", flush=True)
         _preload(modules)
+        # NumPy's threads are idle, and a fork needs none of them; Python 3.12 and newer would warn at each
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         signal.signal(signal.SIGTERM, lambda *_: _end())
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that only wait
         while True:

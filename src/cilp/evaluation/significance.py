@@ -86,20 +86,24 @@ def estimate(values: np.ndarray, params: SignificanceParams) -> Estimate:
     """The mean of ``values`` (seeds, scenes), with the interval over both: other seeds, and other scenes.
 
     Seeds and scenes are resampled independently of each other, the pigeonhole bootstrap (Owen 2007,
-    doi:10.1214/07-AOAS122), by percentiles, which stay between 0 and 1 as accuracies do. Of one seed, only scenes are.
+    doi:10.1214/07-AOAS122), by percentiles, which stay between 0 and 1 as accuracies do. Of one seed, only scenes are,
+    and of one scene only seeds.
     Of three, no resample lies beyond the lowest or the highest: where seeds differ more than scenes the interval is too
     narrow, and differences are judged by ``difference`` instead.
     """
     from scipy.stats import bootstrap
 
+    resampled = [axis for axis, length in enumerate(values.shape) if length > 1]
+    if not resampled:
+        return Estimate(*[float(values.mean())] * 3)
+
     def mean(*indices: np.ndarray, axis: int = -1) -> np.ndarray:
-        scenes = indices[-1]
-        seeds = indices[0] if len(indices) > 1 else np.zeros((*scenes.shape[:-1], 1), dtype=int)
+        first = np.zeros((*indices[0].shape[:-1], 1), dtype=int)
+        seeds, scenes = (dict(zip(resampled, indices, strict=True)).get(axis, first) for axis in (0, 1))
         return values[seeds[..., :, None], scenes[..., None, :]].mean(axis=(-2, -1))
 
-    axes = [np.arange(length) for length in values.shape if length > 1]
     result = bootstrap(
-        axes,
+        [np.arange(values.shape[axis]) for axis in resampled],
         mean,
         n_resamples=params.resamples,
         batch=BATCH,
@@ -119,12 +123,14 @@ def difference(values: np.ndarray, confidence: float) -> Difference:
     scenes - MS of what is left) / (seeds * scenes). Degrees of freedom are those of the seeds, the fewest that it can
     have: estimated ones (Satterthwaite) found differences among equal models too often, and so does the bootstrap
     above, for which three seeds that agree in sign are enough (``tests/test_significance.py``). Of one seed, only
-    scenes are random.
+    scenes are random; one seed on one scene shows nothing.
     """
     from scipy.stats import t
 
     seeds, scenes = values.shape
     mean = float(values.mean())
+    if values.size == 1:
+        return Difference(mean, -1.0, 1.0, 1.0)
     by_seed, by_scene = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     of_scenes = seeds * np.square(by_scene - mean).sum() / max(scenes - 1, 1)
     variance, freedom = of_scenes, scenes - 1

@@ -155,9 +155,12 @@ def import_tree(source: Path, root: Path, required_scenes: int) -> tuple[list[Pa
 
 
 def _check_place(source: Path, root: Path) -> None:
-    if not source.exists():
+    try:
+        there, inside, outside = source.exists(), source.resolve(), root.resolve()
+    except OSError as error:  # a folder above it is not ours to look into, or the name is too long
+        raise UserError(f"data.folder.path: {source} cannot be read ({error.strerror}); give {_WANTED}.") from None
+    if not there:
         raise UserError(f"data.folder.path: {source} does not exist; give {_WANTED}.")
-    inside, outside = source.resolve(), root.resolve()
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
         raise UserError(f"data.folder.path: {source} and {root}, where the clean copy goes, overlap; give {_WANTED}.")
 

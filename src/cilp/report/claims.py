@@ -2,7 +2,8 @@
 
 - ``fusion/add-maxpool > fusion/late-maxpool``: the first is better, beyond noise (``metrics/significance.json``).
 - ``fusion/add-maxpool ~ fusion/late-maxpool``: the difference is within noise.
-- ``rgb2lidar:test_accuracy > 0.95``, or with ``<``: a figure of ``metrics/rgb2lidar.json``; further keys after colons.
+- ``rgb2lidar:test_accuracy > 0.95``, or with ``>=`` or ``<``: a figure of ``metrics/rgb2lidar.json``; further keys
+  after colons.
 
 ``fusion/{add,late}-maxpool ~ fusion/early-maxpool`` is two claims, one for each name in braces; where the same braces
 stand again in a claim, they are the same name. What rests on another record than ``metrics/`` says another word instead
@@ -21,7 +22,7 @@ from cilp.errors import UserError
 
 CLAIM = re.compile(r"<!-- ([\w ]+): (.*?) -->")
 NAMES = re.compile(r"\{([^{}]*)\}")
-ORDERS = {">": operator.gt, "<": operator.lt}
+ORDERS = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
 
 
 class Figures:
@@ -72,7 +73,7 @@ def holds(claim: str, figures: Figures) -> bool:
         UserError: what it speaks of is not in the figures.
     """
     match claim.split():
-        case [left, (">" | "<") as order, right] if ":" in left:
+        case [left, (">" | ">=" | "<") as order, right] if ":" in left:
             return ORDERS[order](_figure(left, figures), float(right))
         case [left, ">", right]:
             found = figures.comparison(left, right)

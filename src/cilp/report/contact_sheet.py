@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 
 from cilp.atomic import replacing
-from cilp.sensors import returns
+from cilp.sensors import MAX_RANGE, returns
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -38,6 +38,8 @@ def as_the_camera_sees_it(range_image: np.ndarray) -> np.ndarray:
 
 def from_the_side(points: np.ndarray) -> np.ndarray:
     """Points (n, 3) -> (n, 3): to the right, up and towards the eye, in metres about their middle, orthographic."""
+    if not len(points):
+        return points
     x, y, z = (points - (points.min(axis=0) + points.max(axis=0)) / 2).T
     right, away = x * math.cos(TURN) + y * math.sin(TURN), y * math.cos(TURN) - x * math.sin(TURN)
     return np.stack(
@@ -46,12 +48,12 @@ def from_the_side(points: np.ndarray) -> np.ndarray:
 
 
 def draw_contact_sheet(columns: Sequence[Sequence[View]], target: Path) -> None:
-    """Draw one column a scene, and in it image, range image and point cloud of each of its views, into a PNG."""
+    """Draw one or more scenes, a column each: image, range image and point cloud of each of its views, into a PNG."""
     rows = len(ROWS) * len(columns[0])
     size = (1.25 * len(columns) + 0.9, 1.25 * rows + 0.5)
     figure, axes = plt.subplots(rows, len(columns), figsize=size, layout="constrained", squeeze=False)
-    ranges = [view.range[returns(view.range)] for views in columns for view in views]
-    nearest, farthest = (float(f(np.concatenate(ranges))) for f in (np.min, np.max))
+    ranges = np.concatenate([view.range[returns(view.range)] for views in columns for view in views])
+    nearest, farthest = (float(ranges.min()), float(ranges.max())) if len(ranges) else (0.0, MAX_RANGE)
     colours = matplotlib.colormaps["viridis_r"].with_extremes(bad="black")
     for column, views in enumerate(columns):
         for number, view in enumerate(views):

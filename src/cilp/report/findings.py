@@ -234,7 +234,7 @@ def _labels(figures: Figures) -> Iterator[Finding]:
         names = {"fusion": "the fusion", "lidar": "the LiDAR classifier", "rgb2lidar": "the RGB-to-LiDAR classifier"}
         path = f"data_efficiency:{model}:scratch"
         claims = [f"{path}:{count}:test_accuracy < {aim!r}" for count in scratch if count < (may or most + 1)]
-        claims += [f"{path}:{does}:test_accuracy > {aim!r}"] if does and does > few else []
+        claims += [f"{path}:{does}:test_accuracy >= {aim!r}"] if does and does > few else []
         yield Finding(
             f"What is pretraining worth to {names[model]}?",
             f"On CILP's embeddings {few} labelled scenes give {aim:.3f}; {worth}. With {most} scenes it is "

@@ -42,8 +42,11 @@ def main() -> None:
         template = Path(folder) / "page.html"
         template.write_text(PAGE % _javascript(), encoding="utf-8")
         command = ["dvc", "plots", *(["diff", *revisions] if revisions else ["show"]), "--html-template", str(template)]
-        if subprocess.run(command, check=False).returncode:
-            raise UserError("dvc could not draw the plots; it says above why.")
+        try:
+            if subprocess.run(command, check=False).returncode:
+                raise UserError("dvc could not draw the plots; it says above why.")
+        except FileNotFoundError:
+            raise UserError("dvc is missing; run `make setup`, or `source .venv/bin/activate`.") from None
 
 
 def _javascript() -> str:
