@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # DVC reads params.yaml first, and stumbles over a broken one in words of its own
 CHECK_PARAMS := PYTHONPATH=src python stages/check_params.py
 # dozens of stages start at once, since one process has imported PyTorch for all of them
-WARM := PYTHONPATH=src python -m cilp.console.warm
+WARM := PYTHONPATH=src python -m cilp.pipeline.warm
 EXPERIMENT := $(WARM) python -m cilp.experiment
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
 QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
@@ -48,7 +48,7 @@ $(READY): requirements.txt
 
 repro: $(READY)  ## run the whole study: dvc repro
 	@$(CHECK_PARAMS)
-	@PYTHONPATH=src python -m cilp.console.lockfile
+	@PYTHONPATH=src python -m cilp.pipeline.lockfile
 	@$(WARM) dvc repro
 
 exp: $(READY)  ## a variation, checked, then dvc exp run: make exp SET="seeds=[51] cilp.steps=500" [OPTIONS="--queue"]

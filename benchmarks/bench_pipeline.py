@@ -68,14 +68,14 @@ def measure_dvc(bench: Bench) -> None:
     for options in ([], ["--allow-missing"]):
         if options:
             what = f"`dvc repro {options[0]}`, some data not being here, that has nothing to do"
-        command = [sys.executable, "-m", "cilp.console.quick_dvc", "repro", *options]
+        command = [sys.executable, "-m", "cilp.pipeline.quick_dvc", "repro", *options]
         dry = subprocess.run([*command, "--dry"], capture_output=True, text=True, check=False)
         if not dry.returncode and "Running stage" not in dry.stdout:
             break
     else:
         bench.add(what, "not measured: there is something to do, or `dvc repro --dry` fails", aim)
         return
-    for title, module in ((what, "dvc"), (AS_MAKE_DOES, "cilp.console.quick_dvc")):
+    for title, module in ((what, "dvc"), (AS_MAKE_DOES, "cilp.pipeline.quick_dvc")):
         command = [sys.executable, "-m", module, "repro", *options]
         repro = functools.partial(subprocess.run, command, capture_output=True, check=True)
         runs = [bench.seconds(repro) for _ in range(REPEATS)]
@@ -100,7 +100,7 @@ def measure_dvc_while_stages_run(bench: Bench) -> None:
             subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
 
         what = "DVC's own work for a stage that runs"
-        for title, module, repeats in ((what, "dvc", 1), (AS_MAKE_DOES, "cilp.console.quick_dvc", REPEATS)):
+        for title, module, repeats in ((what, "dvc", 1), (AS_MAKE_DOES, "cilp.pipeline.quick_dvc", REPEATS)):
             one, all_of_them = (
                 statistics.median(bench.seconds(functools.partial(repro, module, names)) for _ in range(repeats))
                 for names in (TABLES[:1], TABLES)

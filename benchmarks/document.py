@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from cilp import dvc_lock
 from cilp.atomic import write_text
+from cilp.pipeline.record import parse
 from cilp.report.docs import insert_tables
 from cilp.report.verdict import judge
 
@@ -27,7 +27,7 @@ RUNS = {
 def tables(results: Path = RESULTS, metrics: Path = Path("metrics"), record: Path = Path("dvc.lock")) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     made, accuracies = {"bench": [], "profile": [], "scale": [], "study": []}, []
-    present = list(dvc_lock.parse(record.read_text(encoding="utf-8")))
+    present = list(parse(record.read_text(encoding="utf-8")))
     for path in sorted(results.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = path.stem.partition("-")[0]

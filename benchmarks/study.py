@@ -123,7 +123,7 @@ def stages(folder: Path, targets: list[str]) -> Iterator[tuple[str | None, bool]
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH")]))}
     dvc = ["dvc", "repro", "--keep-going", *targets]
-    command = [sys.executable, "-m", "cilp.console.warm", *dvc]
+    command = [sys.executable, "-m", "cilp.pipeline.warm", *dvc]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stdout:

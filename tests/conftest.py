@@ -81,10 +81,10 @@ def quick_dvc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     import clone
 
-    from cilp.console.warm import serving
+    from cilp.pipeline.warm import serving
 
     script = tmp_path_factory.mktemp("bin") / "dvc.py"
-    script.write_text("import sys\nfrom cilp.console.quick_dvc import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom cilp.pipeline.quick_dvc import main\nsys.exit(main())\n")
     with serving(clone.ENVIRONMENT, DVC, scripts=str(script)) as first:
         (first / "dvc").write_text(f'#!/bin/sh\nexec "{first}/python" "{script}" "$@"\n')
         (first / "dvc").chmod(0o755)
@@ -103,7 +103,7 @@ def warm(quick_dvc: None) -> Iterator[dict[str, str]]:
     """
     from clone import ENVIRONMENT
 
-    from cilp.console.warm import serving
+    from cilp.pipeline.warm import serving
 
     with serving(ENVIRONMENT) as first:
         (first / "dvc").unlink()  # which imports DVC anew; the other one is the same

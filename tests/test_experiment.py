@@ -95,7 +95,7 @@ def test_all_options_go_on_to_dvc_once_they_are_checked(study, monkeypatch):
     options = ["--queue", "-S", "cilp.steps=10", "--set-param=seeds=[1,2]", "--name", "short", "train_lidar"]
     monkeypatch.setattr(sys, "argv", ["experiment", *options])
     experiment.main()
-    assert started == [[sys.executable, "-m", "cilp.console.quick_dvc", "exp", "run", *options]]
+    assert started == [[sys.executable, "-m", "cilp.pipeline.quick_dvc", "exp", "run", *options]]
     monkeypatch.setattr(sys, "argv", ["experiment", *options, "-Scilp.batch_size=0"])
     with pytest.raises(UserError, match=r"cilp\.batch_size"):
         experiment.main()

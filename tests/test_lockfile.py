@@ -7,8 +7,8 @@ import pytest
 from clone import ROOT, run
 from tiny import stages_run
 
-from cilp.console.lockfile import COPY, FILE, keep, mend
 from cilp.errors import UserError
+from cilp.pipeline.lockfile import COPY, FILE, keep, mend
 
 STAGE = "from pathlib import Path\nfrom cilp.console import cli\ncli.run(lambda: Path('{0}').write_text('{0}'))\n"
 INTERRUPTED = """
@@ -47,10 +47,10 @@ def test_who_interrupts_dvc_while_it_writes_the_file_loses_no_stage_that_had_run
     assert "error: dvc.lock was cut off while DVC wrote it; run " in run(
         tmp_path, "dvc", "repro", code=255, **environment
     )
-    said = run(tmp_path, sys.executable, "-m", "cilp.console.lockfile", **environment)
+    said = run(tmp_path, sys.executable, "-m", "cilp.pipeline.lockfile", **environment)
     assert said == "dvc.lock was cut off while DVC wrote it; it is again as it was when the last stage began\n"
     assert stages_run(run(tmp_path, "dvc", "repro", **environment)) == ["two"]
-    assert not run(tmp_path, sys.executable, "-m", "cilp.console.lockfile", **environment)
+    assert not run(tmp_path, sys.executable, "-m", "cilp.pipeline.lockfile", **environment)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cilp import dvc_lock
 from cilp.errors import UserError
+from cilp.pipeline import record
 from cilp.report.docs import insert_tables
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def study(monkeypatch):
 
 
 def test_the_study_that_was_timed_has_no_other_stages_than_there_are(study):
-    locked = set(dvc_lock.parse((ROOT / "dvc.lock").read_text(encoding="utf-8")))
+    locked = set(record.parse((ROOT / "dvc.lock").read_text(encoding="utf-8")))
     for path in (ROOT / "benchmarks/results").glob("study-*.json"):
         timed = json.loads(path.read_text(encoding="utf-8"))
         assert {*timed["stages"], *timed["missing"]} <= locked | {study.BEFORE}

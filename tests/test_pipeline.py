@@ -12,9 +12,10 @@ import yaml
 from clone import run, set_params
 from tiny import FUSIONS, SEEDS, VARIANTS, stages_run
 
-from cilp import dvc_lock, params
+from cilp import params
 from cilp.evaluation.table import read_predictions
 from cilp.packing import UNLABELLED
+from cilp.pipeline import record
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -112,7 +113,7 @@ def test_no_stage_reads_a_param_that_it_does_not_declare(project, warm, tmp_path
     clone = shutil.copytree(project, tmp_path / "clone", symlinks=True)
     settings = yaml.safe_load((clone / "params.yaml").read_text())
     kinds = {}  # one stage of each matrix
-    for name, stage in dvc_lock.parse((clone / "dvc.lock").read_text()).items():
+    for name, stage in record.parse((clone / "dvc.lock").read_text()).items():
         kinds.setdefault(name.partition("@")[0], stage)
     assert len(kinds) > 30
     for stage in kinds.values():
@@ -200,7 +201,7 @@ def test_restyling_a_table_or_plot_retrains_nothing(project, warm):
         "audit": {"compare_audit"},
         "study": report,
     }
-    stages = dvc_lock.parse((project / "dvc.lock").read_text())
+    stages = record.parse((project / "dvc.lock").read_text())
     for name, affected in restyled.items():
         path = f"src/cilp/report/{name}.py"
         reading = {stage for stage, entry in stages.items() if path in {dep["path"] for dep in entry["deps"]}}

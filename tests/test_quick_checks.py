@@ -12,8 +12,8 @@ import pytest
 import yaml
 from clone import ROOT, run
 
-from cilp.console import quick_checks
-from cilp.console.quick_checks import KNOWN, Hashes, checking, collecting, looking_up, nesting, resolving, signature
+from cilp.pipeline import quick_checks
+from cilp.pipeline.quick_checks import KNOWN, Hashes, checking, collecting, looking_up, nesting, resolving, signature
 
 
 @pytest.fixture

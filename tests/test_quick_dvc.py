@@ -9,7 +9,7 @@ import sys
 import pytest
 from clone import ROOT, committed, run
 
-from cilp.console.quick_dvc import Remembering, quicken, records
+from cilp.pipeline.quick_dvc import Remembering, quicken, records
 
 ANOTHER = {
     "cmd": "python stages/another.py --text 'a: b' # no comment, of more than eighty columns, where YAML breaks it",
@@ -229,7 +229,7 @@ def test_the_committed_lock_file_is_all_records():
 
 
 def test_as_a_command_it_is_dvc(tmp_path):
-    command = (sys.executable, "-m", "cilp.console.quick_dvc")
+    command = (sys.executable, "-m", "cilp.pipeline.quick_dvc")
     environment = {"PYTHONPATH": str(ROOT / "src")}
     assert run(tmp_path, *command, "--version", **environment).strip() == importlib.metadata.version("dvc")
     assert "not inside of a DVC repository" in run(tmp_path, *command, "repro", code=253, **environment)

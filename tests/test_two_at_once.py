@@ -12,8 +12,8 @@ import psutil
 import pytest
 from clone import ENVIRONMENT, ROOT, run
 
-from cilp.console.alone import alone
 from cilp.errors import UserError
+from cilp.pipeline.alone import alone
 
 pytestmark = pytest.mark.timeout(420)
 ALONE = ("--force", "--single-item")
@@ -146,7 +146,7 @@ def test_the_lock_is_of_one_command_and_is_gone_with_it(stage, tmp_path):
 
 
 def test_a_lock_that_a_killed_process_has_left_holds_nobody_up(stage, tmp_path):
-    script = "import os, sys, signal; from cilp.console.alone import alone; sys.argv = ['stages/train.py']\n"
+    script = "import os, sys, signal; from cilp.pipeline.alone import alone; sys.argv = ['stages/train.py']\n"
     script += f"with alone(): os.kill(os.getpid(), {signal.SIGKILL.value})"
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=False)

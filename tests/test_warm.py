@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from clone import ENVIRONMENT
 
-from cilp.console.warm import serving
+from cilp.pipeline.warm import serving
 
 SCRIPT = """
 import os, sys
@@ -110,7 +110,7 @@ def test_a_stage_ends_with_the_command_that_it_was_started_for(folder, tmp_path)
     asked = "import time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     path = f"{nothing_to_import(tmp_path)}{os.pathsep}{Path(__file__).parents[1] / 'src'}"
     environment = {**ENVIRONMENT, "PYTHONPATH": path, "ASKED": asked}
-    command = [sys.executable, "-m", "cilp.console.warm", "sh", "-c", "python stages/one.py; true"]
+    command = [sys.executable, "-m", "cilp.pipeline.warm", "sh", "-c", "python stages/one.py; true"]
     with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL) as launcher:
         pid = eventually(lambda: int((folder / "pid").read_text() or 0))
         launcher.terminate()
@@ -161,7 +161,7 @@ def test_dvc_is_the_quick_one_whatever_starts_it(folder, tmp_path):
             command, cwd=folder, env=environment | {"PYTHONPROFILEIMPORTTIME": "1"}, text=True, capture_output=True
         )
     assert done.stdout.strip() == importlib.metadata.version("dvc")
-    assert "cilp.console.quick_dvc" in done.stderr
+    assert "cilp.pipeline.quick_dvc" in done.stderr
 
 
 def test_a_path_may_hold_a_space(folder, tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ def test_a_path_may_hold_a_space(folder, tmp_path, monkeypatch):
 
 def test_where_no_program_can_run_stages_start_by_themselves(folder):
     """A folder for temporary files may be mounted ``noexec``."""
-    started = "import os, sys; from cilp.console import warm; os.access = lambda *_: False; warm.main()"
+    started = "import os, sys; from cilp.pipeline import warm; os.access = lambda *_: False; warm.main()"
     command = [sys.executable, "-c", started, "python", "stages/one.py"]
     root = Path(__file__).parents[1]
     environment = {**ENVIRONMENT, "PYTHONPATH": str(root / "src"), "ASKED": ""}
@@ -192,7 +192,7 @@ def test_where_no_program_can_run_stages_start_by_themselves(folder):
 
 def test_a_command_has_its_own_exit_code(tmp_path):
     environment = {**ENVIRONMENT, "PYTHONPATH": f"{nothing_to_import(tmp_path)}{os.pathsep}src"}
-    command = [sys.executable, "-m", "cilp.console.warm"]
+    command = [sys.executable, "-m", "cilp.pipeline.warm"]
     for code, text in ((0, "0"), (3, "3"), (143, "os.kill(os.getpid(), 15)")):
         program = ["python", "-c", f"import os, sys; sys.exit({text})"]
         root = Path(__file__).parents[1]

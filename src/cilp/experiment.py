@@ -16,8 +16,8 @@ from pathlib import Path
 
 from cilp import params
 from cilp.console import cli
-from cilp.console.lockfile import mend
 from cilp.errors import UserError
+from cilp.pipeline.lockfile import mend
 from cilp.plain_yaml import UNREADABLE, read, shown
 from cilp.schema import check
 
@@ -35,7 +35,7 @@ def main() -> None:
     check_overrides(parser.parse_known_args()[0].set_param)
     mend()
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "cilp.console.quick_dvc", "exp", "run", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", "cilp.pipeline.quick_dvc", "exp", "run", *sys.argv[1:]])
 
 
 def check_overrides(overrides: Sequence[str], path: Path = params.PARAMS_FILE) -> int:

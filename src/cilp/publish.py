@@ -15,8 +15,8 @@ import yaml
 
 from cilp import params
 from cilp.console import cli
-from cilp.dvc_lock import parse
 from cilp.errors import UserError
+from cilp.pipeline.record import parse
 from cilp.raw.exported import Export, read_export
 from cilp.raw.layout import CLASSES, SPLITS
 

@@ -39,8 +39,8 @@ import yaml
 
 from cilp import params
 from cilp.console import cli
-from cilp.dvc_lock import Lock, parse
 from cilp.errors import UserError
+from cilp.pipeline.record import Lock, parse
 from cilp.training.device import describe, prepare_device
 
 CHEAP = ("pack", "train_fusion@late-strided")

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from cilp.console.alone import alone
-from cilp.console.lockfile import keep
 from cilp.errors import UserError
+from cilp.pipeline.alone import alone
+from cilp.pipeline.lockfile import keep
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SAID_OTHERWISE = re.compile(

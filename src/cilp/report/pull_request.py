@@ -21,8 +21,8 @@ import yaml
 from cilp import params
 from cilp.atomic import write_text
 from cilp.console import cli
-from cilp.dvc_lock import parse
 from cilp.errors import UserError
+from cilp.pipeline.record import parse
 from cilp.report.cilp import ROWS
 from cilp.report.revisions import Revision, current_branch, fork_point, read_revision
 from cilp.report.tables import COSTS, FIGURES

@@ -1,6 +1,6 @@
 """Puts a ``dvc.lock`` back that was cut off while DVC wrote it.
 
-    PYTHONPATH=src python -m cilp.console.lockfile
+    PYTHONPATH=src python -m cilp.pipeline.lockfile
 
 DVC empties the file and writes it anew after each stage, for up to a second. What ends DVC in that moment, such as
 Ctrl-C, takes the records of other stages along, which then run again, mostly without a word: DVC's run cache does not
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cilp.errors import UserError
 
-MODULE = "cilp.console.lockfile"
+MODULE = "cilp.pipeline.lockfile"
 FILE, COPY = Path("dvc.lock"), Path(".dvc/tmp/dvc.lock")
 
 

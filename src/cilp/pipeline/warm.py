@@ -1,13 +1,13 @@
 """Stages that start at once: each is a fork of one process that has imported PyTorch and W&B before it is asked.
 
-    PYTHONPATH=src python -m cilp.console.warm dvc repro
+    PYTHONPATH=src python -m cilp.pipeline.warm dvc repro
 
 Importing is five to ten seconds of each of the dozens of stages that DVC runs one after the other, and most of what
 they take on a GPU. While the command runs, ``python`` in its ``PATH`` is one that hands ``python stages/...`` over to
 that process, and is the usual one for all else; the command itself does not wait for the imports. A stage has the
 terminal, folder, environment and exit code that it has by itself, and the same results (``tests/test_warm.py``,
-``tests/test_verify.py``); without its server it runs as usual. ``dvc`` there is that of ``cilp.console.quick_dvc``, for
-what DVC starts in turn as well, such as an experiment in a folder of its own.
+``tests/test_verify.py``); without its server it runs as usual. ``dvc`` there is that of ``cilp.pipeline.quick_dvc``,
+for what DVC starts in turn as well, such as an experiment in a folder of its own.
 """
 
 import argparse
@@ -75,7 +75,7 @@ sys.exit(code)
 DVC = """
 import sys
 sys.path.insert(0, {package!r})
-from cilp.console.quick_dvc import run
+from cilp.pipeline.quick_dvc import run
 run()
 """
 

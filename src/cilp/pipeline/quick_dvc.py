@@ -1,6 +1,6 @@
 """DVC with less to do between the stages: the same commands, messages, exit codes and files, byte for byte.
 
-    PYTHONPATH=src python -m cilp.console.quick_dvc repro
+    PYTHONPATH=src python -m cilp.pipeline.quick_dvc repro
 
 After each stage DVC reads ``dvc.lock``, thousands of lines, and writes all of it anew, by a parser and an emitter in
 Python that would keep comments: seconds, for one stage's record. For each stage it parses ``params.yaml`` as well. Here
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cilp.atomic import write_text
-from cilp.console.quick_checks import Hashes, checking, collecting, looking_up, nesting, resolving
+from cilp.pipeline.quick_checks import Hashes, checking, collecting, looking_up, nesting, resolving
 
 LOCK = "dvc.lock"
 KNOWN = Path(".dvc/tmp/quick-texts.json")
