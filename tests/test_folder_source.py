@@ -359,7 +359,7 @@ def test_source_that_is_missing_or_overlaps_its_copy_is_refused(tree, root):
     with pytest.raises(UserError, match=r"data\.folder\.path: .* does not exist"):
         import_tree(root / "nowhere", root, SCENES)
     with pytest.raises(UserError, match=r"data\.folder\.path: .* cannot be read \(File name too long\); give"):
-        import_tree(root / ("a" * 300), root, SCENES)
+        import_tree(tree.parent / ("a" * 300), root, SCENES)
     for target in (tree, tree / "raw", tree.parent):
         with pytest.raises(UserError, match="overlap"):
             import_tree(tree, target, SCENES)

@@ -170,7 +170,8 @@ def test_a_path_may_hold_a_space(folder, tmp_path, monkeypatch):
     python.parent.mkdir()
     python.symlink_to(sys.executable)
     monkeypatch.setattr(sys, "executable", str(python))
-    with serving({**ENVIRONMENT, "PYTHONPATH": str(nothing_to_import(tmp_path))}) as first:
+    (nothing_to_import(tmp_path) / "torch.py").write_text("")
+    with serving({**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}) as first:
         path = f"{first}{os.pathsep}{ENVIRONMENT['PATH']}"
         for shell in ("sh", "bash"):
             done = subprocess.run(
