@@ -114,7 +114,7 @@ def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds
     figures.files["significance"] = significance_json({}, compared, confidence)
     figures.files["together"] = more_seeds.together(scenes, found)
     figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
-    figures.files |= each_run(found["right"])
+    figures.files |= each_run({name: found["right"][name] for name in more_seeds.complete(found)})
     pages = {more_seeds.PAGE: kinds[0], Path("README.md"): kinds[1], Path("docs/results.md"): kinds[1]}
     for path, kind in pages.items():
         claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
