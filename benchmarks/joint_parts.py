@@ -18,12 +18,11 @@ import matplotlib
 import torch
 from matplotlib import pyplot
 from more_seeds import PAGE, SCENES, begun
-from more_seeds_networks import JOINT, RANDOM_SIZE, random_size_test, untrained
+from more_seeds_networks import JOINT, RANDOM_SIZE, protocol_on_random_sizes, random_size_test, untrained
 from torch import Tensor, nn
 
 from cilp import packed, params
 from cilp.atomic import replacing, write_json, write_text
-from cilp.classifiers.fusion import FusionProtocol
 from cilp.console import cli
 from cilp.evaluation.models import BASELINES
 from cilp.report.docs import insert_tables
@@ -42,8 +41,9 @@ SEEDS = range(51, 59)
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    settings, device = params.load(), prepare_device("auto")
-    head = {**describe(device), **SCENES["random_size"].decided_by(settings)}
+    kind, device = SCENES["random_size"], prepare_device("auto")
+    settings = kind.trained_by(params.load())
+    head = {**describe(device), **kind.decided_by(settings)}
     found = begun(RESULTS, head, "runs", [str(seed) for seed in SEEDS])
     runs = found["runs"]
     missing = [(seed, name) for seed in SEEDS for name in (JOINT, *BASELINES) if name not in runs[str(seed)]]
@@ -100,7 +100,7 @@ def followed(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Sp
             history[part].append(accuracy)
 
     section = f"fusion.{BASELINES[0] if name == JOINT else name}"
-    protocol = params.section(settings, section, FusionProtocol)
+    protocol = protocol_on_random_sizes(name, settings)
     label = f"{name}-{DOWNSAMPLING}, random size, seed {seed}"
     done = train_classifier(build, train, valid, protocol, seed, label, after_an_epoch, section=section)
     logits_of(done.model, test)

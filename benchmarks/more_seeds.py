@@ -59,8 +59,13 @@ class Scenes:
     """Of the figure: shares that are wrong."""
     beside: Sequence[str] = ()
     """Fusions beside those of the study."""
-    rate: float = 1.0
-    """Learning rate of all networks, as a share of the study's."""
+    rate: float | None = None
+    """Learning rate of all networks, as a share of the fusions'; none on the study's scenes."""
+
+    @property
+    def slower(self) -> bool:
+        """Whether they stand beside the same scenes at the fusions' own learning rate."""
+        return self.rate is not None and self.rate < 1
 
     @property
     def results(self) -> Path:
@@ -74,10 +79,10 @@ class Scenes:
 
     def trained_by(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The params with this learning rate; at another than the study's, none of its networks is one of these."""
-        if self.rate == 1:
+        sizes = settings["random_size"]
+        if self.rate in (None, sizes["lr_factor"]):
             return settings
-        protocols = {name: {**it, "lr": self.rate * it["lr"]} for name, it in settings["fusion"].items()}
-        return {**settings, "fusion": protocols, "random_size": {**settings["random_size"], "seeds": []}}
+        return {**settings, "random_size": {**sizes, "lr_factor": self.rate, "seeds": []}}
 
     def decided_by(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What of the params a run is made of."""
@@ -94,17 +99,17 @@ SCENES = {
         together=("networks that see the LiDAR", ("rgb",)), ticks=(0, 0.001, 0.01, 0.1),
     ),
     "random_size": Scenes(
-        name="random-size-seeds", prefix="random_size_", further=range(52, 59),
+        name="random-size-seeds", prefix="random_size_", further=range(51, 59), rate=1.0,
         decides={
             "data": (), "fusion": (), "embedder": ("xyz_centre", "xyz_scale"),
-            "random_size": ("train", "valid", "inputs", "simulate"), "significance": (),
+            "random_size": ("train", "valid", "inputs", "lr_factor", "simulate"), "significance": (),
         },
         together=("fusions of both sensors", (*BASELINES, JOINT, AUXILIARY, DECISION)),
         ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, AUXILIARY, DECISION),
     ),
 }  # fmt: skip
 SCENES["half_rate"] = replace(
-    SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", further=range(51, 59), rate=0.5,
+    SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", rate=0.5,
     beside=(JOINT, AUXILIARY, *SUPERVISED, DECISION),
 )  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
@@ -208,10 +213,10 @@ def tables(scenes: Scenes, found: dict[str, Any]) -> dict[str, str]:
         "seeds": by_seed(found),
         "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
     }
-    if scenes.rate == 1:
-        made["together"] = averaged(scenes.together[0], together(scenes, found), confidence)
-    else:
+    if scenes.slower:
         made["rates"] = by_rate(found, at_the_rate_of_the_study())
+    else:
+        made["together"] = averaged(scenes.together[0], together(scenes, found), confidence)
     return {f"{scenes.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
 
 
@@ -284,7 +289,7 @@ def document(scenes: Scenes, found: dict[str, Any]) -> None:
 
 def series(scenes: Scenes, found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     """What the picture tells apart: max-pooling and strides, or two learning rates of networks with max-pooling."""
-    if scenes.rate == 1:
+    if not scenes.slower:
         return {words: of_fusions(found, way) for way, words in DOWNSAMPLING_TITLES.items()}
     records = {"the study's learning rate": at_the_rate_of_the_study(), "half of it": found}
     return {words: of_fusions(record, "maxpool") for words, record in records.items()}

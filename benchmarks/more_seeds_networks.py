@@ -9,19 +9,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from sensor_losses import DecisionLosses, with_losses
 from torch import Tensor, nn
 
 from cilp import packed, params
 from cilp.atomic import write_text
 from cilp.classifiers import random_size
+from cilp.classifiers.auxiliary_losses import OneLabelEach
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.cores import available_cores
 from cilp.errors import UserError
@@ -45,6 +45,17 @@ AUXILIARY = "auxiliary"
 """The same, but each of the two has a loss of its own as well."""
 SUPERVISED = {f"{fusion}_{AUXILIARY}": fusion for fusion in ("late", "concat", "add", "hadamard")}
 """Fusions of the study whose encoders have a loss of their own as well."""
+
+
+class DecisionLosses(DecisionFusion):
+    """While it trains, it gives the logits of its networks beside their sum: (B, 3), the sum first."""
+
+    def forward(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        """RGBA in [0, 1] and XYZA in metres, (B, 4, 64, 64) each."""
+        apart = [network(rgb, lidar) for network in self.networks]
+        return torch.stack([sum(apart), *apart], dim=1) if self.training else sum(apart)
+
+
 Runs = tuple[Sequence[int], Callable[[str, int], Tensor], Split]
 """Seeds of the study, what gives the logits (N,) of a variant and a seed on the test set, and the test set."""
 
@@ -57,7 +68,8 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
 
     def logits(name: str, seed: int) -> Tensor:
         if seed in seeds:
-            return said(of_the_study(Path("models"), name, seed, settings, device), splits[-1])
+            path = Path("models", name, f"seed-{seed}.pt")
+            return said(trained_by(protocol_of(parts(name)[0], settings), path, device), splits[-1])
         return said(train_as_the_study(name, seed, settings, splits), splits[-1])
 
     return seeds, logits, splits[-1]
@@ -73,14 +85,15 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
         fusion, downsampling = parts(name)
         if fusion == DECISION:
             return sum(logits(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES)
-        if fusion in (JOINT, AUXILIARY, *SUPERVISED):
+        if fusion in (JOINT, AUXILIARY):
             return said(train_here(fusion, downsampling, seed, settings, device), test)
-        models = Path("models/random_size")
-        if seed in seeds and (models / name / f"seed-{seed}.pt").is_file():
-            return said(of_the_study(models, name, seed, settings, device), test)
+        protocol = protocol_on_random_sizes(fusion, settings)
+        path = Path("models/random_size/fusion", in_the_study(fusion, downsampling), f"seed-{seed}.pt")
+        if seed in seeds and path.is_file():
+            return said(trained_by(protocol, path, device), test)
         with tempfile.TemporaryDirectory() as folder:
             train_in(Path(folder), fusion, downsampling, seed, settings)
-            return said(of_the_study(folder / models, name, seed, settings, device), test)
+            return said(trained_by(protocol, folder / path, device), test)
 
     return seeds, logits, test
 
@@ -95,11 +108,10 @@ def said(model: nn.Module, test: Split) -> Tensor:
     return logits_of(model, test).double().cpu()
 
 
-def of_the_study(folder: Path, name: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:
-    """A network from the checkpoints in ``folder``; ``UserError`` if other params than ``settings`` trained it."""
-    path = folder / name / f"seed-{seed}.pt"
+def trained_by(protocol: FusionProtocol, path: Path, device: torch.device) -> nn.Module:
+    """A network from its checkpoint; ``UserError`` if it was trained in another way than by ``protocol``."""
     model, kept = load_checkpoint(path, device)
-    if kept["params"] != asdict(protocol_of(parts(name)[0], settings)):
+    if kept["params"] != asdict(protocol):
         raise UserError(
             f"{path} was trained by other params than those of {params.PARAMS_FILE}; run `dvc repro` first."
         )
@@ -111,16 +123,16 @@ def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: 
     for name in ("data", "src", "stages"):
         (folder / name).symlink_to(Path(name).resolve())
     write_text(folder / params.PARAMS_FILE, yaml.safe_dump(settings))
-    variant = ("--fusion", fusion, "--downsampling", downsampling, "--seed", str(seed))
+    variant = ["--fusion", SUPERVISED.get(fusion, fusion), "--downsampling", downsampling, "--seed", str(seed)]
+    if fusion in SUPERVISED:
+        variant.append("--auxiliary-losses")
     stage = [sys.executable, "stages/train_random_size.py", *variant]
     if code := subprocess.run(stage, cwd=folder, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
         sys.exit(code)  # it has said why
 
 
 def untrained(fusion: str, downsampling: str, settings: dict[str, Any]) -> nn.Module:
-    """A fusion of the study as ``train_random_size`` builds it, or one of those beside them."""
-    if fusion in SUPERVISED:
-        return with_losses(untrained(SUPERVISED[fusion], downsampling, settings))
+    """A fusion of the study as ``train_random_size`` builds it, or decision-level fusion's two networks as one."""
     if fusion in (JOINT, AUXILIARY):
         kind = DecisionLosses if fusion == AUXILIARY else DecisionFusion
         return kind(untrained(sensor, downsampling, settings) for sensor in BASELINES)
@@ -132,17 +144,21 @@ def untrained(fusion: str, downsampling: str, settings: dict[str, Any]) -> nn.Mo
 
 
 def protocol_of(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
-    """That of the study's fusion which it is made of, or of the image's network."""
-    section = {JOINT: BASELINES[0], AUXILIARY: BASELINES[0], **SUPERVISED}.get(fusion, fusion)
+    """That of the study's fusion, or of the image's network for those that are made of it and the LiDAR's."""
+    section = BASELINES[0] if fusion in (JOINT, AUXILIARY) else SUPERVISED.get(fusion, fusion)
     return params.section(settings, f"fusion.{section}", FusionProtocol)
 
 
-class OneLabelEach(Split):
-    """A split with a label for each of several logits: (N, logits)."""
+def protocol_on_random_sizes(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
+    """The same as ``train_random_size`` changes it."""
+    protocol = random_size.sizes(settings).slowed(protocol_of(fusion, settings), f"fusion.{fusion}")
+    return replace(protocol, auxiliary_losses=True) if fusion in SUPERVISED else protocol
 
-    def names(self, rows: Tensor) -> str:
-        """As of the split itself."""
-        return Split(**{**vars(self), "label": self.label[:, 0]}).names(rows)
+
+def in_the_study(fusion: str, downsampling: str) -> str:
+    """What the study calls a variant trained on random sizes."""
+    name = f"{SUPERVISED.get(fusion, fusion)}-{downsampling}"
+    return f"{name}-{AUXILIARY}" if fusion in SUPERVISED else name
 
 
 def train_here(fusion: str, downsampling: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:
@@ -153,9 +169,9 @@ def train_here(fusion: str, downsampling: str, seed: int, settings: dict[str, An
     """
     data, name = packed.load(RANDOM_SIZE), f"{fusion}-{downsampling}, random size, seed {seed}"
     train, valid = (load_split(data, split, device) for split in ("train", "val"))
-    if fusion != JOINT:
-        train = OneLabelEach(**{**vars(train), "label": train.label.unsqueeze(1).expand(-1, 3)})
-    protocol = protocol_of(fusion, settings)
+    if fusion == AUXILIARY:
+        train = OneLabelEach.of(train)
+    protocol = protocol_on_random_sizes(fusion, settings)
     return train_classifier(lambda: untrained(fusion, downsampling, settings), train, valid, protocol, seed, name).model
 
 

@@ -16,7 +16,7 @@ from cilp.console import cli
 from cilp.console.progress import track
 from cilp.cores import available_cores
 from cilp.evaluation.audit import audit, conditions, mean_returns, rendered, scenes_of
-from cilp.evaluation.models import classifiers
+from cilp.evaluation.models import classifiers, on_random_sizes
 from cilp.evaluation.predictions import load_classifier, probabilities
 from cilp.training.device import prepare_device
 from cilp.training.seeds import check_seeds, summarise
@@ -30,9 +30,10 @@ def main() -> None:
     scenes = scenes_of(settings)
     if seed is None:
         name, folder, seeds = "fixed_size", Path("models"), check_seeds(params.lookup(settings, "seeds"))
+        models = classifiers(settings)
     else:
         name, folder, seeds = f"random_size-{seed}", Path("models/random_size"), [seed]
-    models = classifiers(settings)
+        models = on_random_sizes(settings)
     asked = conditions(settings)
     device = prepare_device(params.lookup(settings, "device"))
     splits = {

@@ -2,12 +2,13 @@
 
     PYTHONPATH=src python stages/train_random_size.py --fusion late --downsampling maxpool --seed 51
 
-Reads ``data/random_size.pt`` and the params ``fusion.<fusion>``, ``random_size.inputs``, ``embedder`` and ``device``;
-the protocol is that of the study.
+Reads ``data/random_size.pt`` and the params ``fusion.<fusion>``, ``random_size.inputs``, ``random_size.lr_factor``,
+``embedder`` and ``device``; the protocol is that of the study but for the learning rate. With ``--auxiliary-losses``
+each sensor has a loss of its own as well, and what is written is called ``<fusion>-<downsampling>-auxiliary``.
 """
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cilp import packed, params, tracking
@@ -29,11 +30,16 @@ def main() -> None:
     parser.add_argument("--fusion", choices=fusion.FUSIONS, required=True)
     parser.add_argument("--downsampling", choices=DOWNSAMPLINGS, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--auxiliary-losses", action="store_true", help="whatever fusion.<fusion>.auxiliary_losses is")
     variant = parser.parse_args()
     name, seed = f"{variant.fusion}-{variant.downsampling}", variant.seed
     settings = params.load()
-    protocol = params.section(settings, f"fusion.{variant.fusion}", FusionProtocol)
-    if sizes(settings).inputs == "normalised":
+    how = sizes(settings)
+    section = f"fusion.{variant.fusion}"
+    protocol = how.slowed(params.section(settings, section, FusionProtocol), section)
+    if variant.auxiliary_losses:
+        protocol, name = replace(protocol, auxiliary_losses=True), f"{name}-auxiliary"
+    if how.inputs == "normalised":
         model, build = "normalised_fusion", normalised_fusion.build
         normalisation = {key: params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale")}
         arguments = {"fusion": variant.fusion, "downsampling": variant.downsampling, **normalisation}

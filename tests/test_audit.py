@@ -102,9 +102,13 @@ def test_the_picture_and_the_table(tmp_path):
         draw_audit(drawn, titles, tmp_path / f"{name}.png")
     first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
     assert first == again != changed
+    models = {"fusion/late-maxpool-auxiliary": audited(0.8)["models"]["lidar"]}  # trained on random sizes alone
+    more = {**audits["random sizes"], "models": {**audits["random sizes"]["models"], **models}}
+    draw_audit({**audits, "random sizes": more}, titles, tmp_path / "4.png")
     table = audit_markdown(audits, titles, 100)
     assert table.count("| LiDAR classifier | 0.80 / 1.00 | 0.20 / 1.00 |") == 2
     spread = audit_markdown({"random sizes": together([audited(0.2), audited(0.4)])}, titles, 100)
     assert "| LiDAR classifier | 0.80 ± 0.00 / 1.00 ± 0.00 |" in spread and "2 of those trained" in spread
     assert table.count("| *LiDAR returns* | 280 / 145 | 280 / 145 |") == 2
+    assert "| late, max-pooling, auxiliary losses | 0.80 / 1.00 |" in audit_markdown({"random": more}, titles, 100)
     assert "trained on one size a class" in table and "trained on random sizes" in table

@@ -143,6 +143,19 @@ def test_decision_level_fusion_need_not_be_lost_where_those_trained_as_a_whole_a
     assert not any("decision" in claim and "dark" in claim for claim in found.claims)
 
 
+def test_what_a_loss_for_each_sensor_saves_without_the_image_is_told():
+    figures = Made()
+    trained = figures.files["audit/random_size-51"]["models"]
+    for fusion, dark in (("late", 0.9312), ("add", 0.8)):
+        trained[f"fusion/{fusion}-maxpool-auxiliary"] = {"swapped": {"accuracy": 0.9}, "dark": {"accuracy": dark}}
+    found = told(figures)["Does training on random sizes cure it?"]
+    ending = " Trained with a loss for each sensor, fusions reach 0.800 to 0.931 with a black image (late, addition)."
+    assert found.answer.endswith(ending) and "trained as a whole reach 0.500 to 0.500" in found.answer
+    claim = "audit/random_size-51:models:fusion/{}-maxpool-auxiliary:dark:accuracy > 0.799"
+    assert {claim.format("late"), claim.format("add")} <= set(found.claims)
+    assert all(holds(claim, figures) for claim in found.claims)
+
+
 def test_several_seeds_of_the_cure_are_one_finding():
     figures = Made()
     figures.files["audit/random_size-52"] = Made(cured=0.7).files["audit/random_size-51"]

@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp import packed
 from cilp.errors import UserError
-from cilp.models import fusion, normalised_fusion, sparse
+from cilp.models import fusion, normalised_fusion
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
 from cilp.report.significance import significance_json
@@ -139,7 +139,10 @@ def test_variants_that_lack_seeds_are_not_compared(more_seeds, trained):
 def project(more_seeds, tmp_path, monkeypatch):
     """A project with made-up data and the networks of two variants on two seeds."""
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    change = {"variants": {"fusion": ["add"]}, "seeds": [51, 52], "device": "cpu", "fusion": {"add": {"epochs": 1}}}
+    change = {
+        "variants": {"fusion": ["add"]}, "seeds": [51, 52], "device": "cpu", "fusion": {"add": {"epochs": 1}},
+        "random_size": {"lr_factor": 1.0},
+    }  # fmt: skip
     settings = merge(settings, change)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "docs").mkdir()
@@ -219,6 +222,19 @@ def test_a_variant_that_there_is_not_is_refused(more_seeds, project, monkeypatch
         more_seeds.main()
 
 
+def test_with_auxiliary_losses_a_fusion_of_the_study_is_trained_by_the_stage(networks, project, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    (project / "stages").mkdir()
+    shutil.copy(ROOT / "stages/train_random_size.py", project / "stages")
+    os.link(project / "data/packed.pt", project / "data/random_size.pt")
+    monkeypatch.setattr(networks, "TEST_SCENES", 3)
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    _, logits, test = networks.on_random_sizes(settings, torch.device("cpu"))
+    said = logits("fusion/add_auxiliary-strided", 54)
+    assert len(said) == len(test) == 6
+    assert not torch.equal(said, logits("fusion/add-strided", 54))
+
+
 def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_scenes_of_their_own(
     more_seeds, networks, project, monkeypatch, capfd
 ):
@@ -248,18 +264,17 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     assert scenes.figure.is_file() and not more_seeds.SCENES["study"].results.exists()
 
 
-def test_at_half_the_rate_all_networks_are_trained_anew(more_seeds):
+def test_the_networks_of_the_study_are_taken_at_its_own_rate_alone(more_seeds):
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    slower = more_seeds.SCENES["half_rate"].trained_by(settings)
-    assert {name: it["lr"] for name, it in slower["fusion"].items()} == {
-        name: it["lr"] / 2 for name, it in settings["fusion"].items()
-    }
-    assert slower["random_size"] == {**settings["random_size"], "seeds": []}
-    others = slower.keys() - {"fusion", "random_size"}
-    assert {name: slower[name] for name in others} == {name: settings[name] for name in others}
-    assert all(
-        more_seeds.SCENES[name].trained_by(settings) == settings for name in more_seeds.SCENES if name != "half_rate"
-    )
+    rates = {}
+    for name, scenes in more_seeds.SCENES.items():
+        taken = scenes.trained_by(settings)
+        assert {key: taken[key] for key in taken if key != "random_size"} == {
+            key: settings[key] for key in settings if key != "random_size"
+        }
+        rates[name] = taken["random_size"]["lr_factor"], taken["random_size"]["seeds"]
+    seeds = settings["random_size"]["seeds"]
+    assert rates == {"study": (0.5, seeds), "random_size": (1.0, []), "half_rate": (0.5, seeds)}
 
 
 def test_the_stage_trains_by_the_params_it_is_given_and_leaves_the_project_alone(
@@ -362,32 +377,3 @@ def test_with_auxiliary_losses_each_part_learns_from_its_own_loss_too(networks, 
     )
     by_each = [binary_cross_entropy_with_logits(logits, label) for logits in (together, *apart)]
     assert by_three.item() == pytest.approx(sum(by_each).item() / 3, rel=1e-5)
-
-
-@pytest.mark.parametrize("downsampling", ["maxpool", "strided"])
-@pytest.mark.parametrize("fusion", ["late", "concat", "add", "hadamard"])
-@pytest.mark.parametrize("layers", ["near objects", "whole"])
-def test_a_loss_for_each_sensor_leaves_a_fusion_as_it_is(networks, fusion, downsampling, layers, monkeypatch):
-    """It begins with the same weights, says the same, and what is said of one sensor is said of no other."""
-    if layers == "whole":  # as on a GPU
-        monkeypatch.setattr(sparse, "usable", lambda x, blocks: False)
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    built = []
-    for name in (fusion, f"{fusion}_auxiliary"):
-        torch.manual_seed(51)
-        built.append(networks.untrained(name, downsampling, settings))
-    plain, supervised = built
-    rgb, lidar = load_split(make_packed(), "test", torch.device("cpu")).inputs(slice(None))
-    whole, *apart = supervised.train()(rgb, lidar).T
-    assert torch.allclose(whole, plain(rgb, lidar), atol=1e-6)
-    assert torch.equal(supervised.eval()(rgb, lidar), plain(rgb, lidar))
-    others = supervised.train()(rgb.flip(0), lidar).T
-    assert not torch.allclose(others[0], whole, atol=1e-6)
-    assert not torch.allclose(others[1], apart[0], atol=1e-6) and torch.allclose(others[2], apart[1], atol=1e-6)
-
-
-def test_what_has_no_encoder_for_each_sensor_has_no_loss_for_each(more_seeds):
-    from sensor_losses import with_losses
-
-    with pytest.raises(TypeError, match="EarlyFusion has no encoder for each sensor"):
-        with_losses(normalised_fusion.build("early", "maxpool", [0.0, 0.0, 0.0], 3.0))

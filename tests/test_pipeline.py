@@ -96,6 +96,7 @@ def test_weights_and_biases_mirrors_each_variant_and_seed_offline(project):
     further = 2 * len(SEEDS)  # CILP, projector
     further += len(SEEDS)  # with modality dropout
     further += len(VARIANTS) + 2  # on random sizes, one seed: each variant, LiDAR, CILP
+    further += 1  # and a fusion with auxiliary losses
     assert len(list((project / "wandb").glob("offline-run-*"))) == classifiers + further
     assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= classifiers
     assert len(list((project / "wandb").rglob("similarity_matrix*.png"))) >= len(SEEDS)
@@ -109,14 +110,19 @@ def test_a_second_repro_runs_nothing(project):
     assert not run(project, "git", "status", "--porcelain")
 
 
+OF_FUSIONS = ("inputs", "lr_factor", "auxiliary_losses")
+"""Of the section ``random_size``, what is about fusions."""
+OF_NO_FUSION = [f"random_size.{key}" for key in ("train", "valid", "auxiliary_losses", "cilp_steps")]
+"""And what decides of no fusion how it is trained."""
 READ_TO_REFUSE = {
     "acquire": ["data.subset", "data.test"],
     "compare_fusion": ["fusion"],
     "ablate_strided": ["fusion"],
-    "pack_random_size": ["random_size.inputs", "random_size.cilp_steps"],
-    "train_random_size": ["random_size.train", "random_size.valid", "random_size.cilp_steps"],
+    "pack_random_size": [f"random_size.{key}" for key in (*OF_FUSIONS, "cilp_steps")],
+    "train_random_size": OF_NO_FUSION,
+    "train_random_size_auxiliary": OF_NO_FUSION,
     "train_random_size_cilp": [
-        *("random_size.train", "random_size.valid", "random_size.inputs"),
+        *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
         *("cilp.steps", "cilp.unlabelled"),
     ],
     "data_efficiency_cilp": ["data_efficiency.fusion"],

@@ -3,7 +3,7 @@ import torch
 from synthetic import make_packed
 
 from cilp.errors import UserError
-from cilp.evaluation.models import classifiers, sensor_dependent, variants
+from cilp.evaluation.models import classifiers, on_random_sizes, sensor_dependent, variants
 from cilp.evaluation.predictions import load_classifier, predict, probabilities
 from cilp.evaluation.table import Prediction, confusion, read_predictions, write_predictions
 from cilp.models import fusion, lidar, projector, rgb2lidar
@@ -62,12 +62,15 @@ def test_decision_level_fusion_adds_up_the_log_odds_of_the_two_that_see_one_sens
 
 def test_decision_level_fusion_is_evaluated_where_both_that_it_asks_are_trained():
     settings = {"variants": {"fusion": ["lidar", "late", "rgb"], "downsampling": ["strided", "maxpool"]},
-                "modality_dropout": {"fusion": ["late"]}}  # fmt: skip
+                "modality_dropout": {"fusion": ["late"]}, "random_size": {"auxiliary_losses": ["late"]}}  # fmt: skip
     assert "fusion/decision-strided" in classifiers(settings) and "fusion/decision-maxpool" in classifiers(settings)
     assert sensor_dependent(settings) == [
         "fusion/late-strided", "fusion/decision-strided", "fusion/late-maxpool-dropout", "lidar", "rgb2lidar"
     ]  # fmt: skip
     assert not any("decision" in name for name in variants(settings))  # there is nothing to train
+    assert on_random_sizes(settings) == [
+        *classifiers(settings)[:-2], "fusion/late-maxpool-auxiliary", "lidar", "rgb2lidar"
+    ]  # fmt: skip
     settings["variants"]["fusion"] = ["lidar", "late"]
     assert classifiers(settings) == [*variants(settings), "lidar", "rgb2lidar"]
 

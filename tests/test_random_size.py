@@ -1,9 +1,10 @@
 from functools import partial
 
 import torch
+from clone import merge
 
 from cilp import params
-from cilp.classifiers.random_size import FIRST_SCENE, RandomSizeParams, sizes
+from cilp.classifiers.random_size import FIRST_SCENE, sizes
 from cilp.evaluation import audit
 from cilp.packing import pack_scenes
 from cilp.sensors import returns
@@ -22,7 +23,9 @@ def test_the_scenes_are_those_that_no_other_stage_sees():
 
 def test_packed_scenes_are_those_rendered_in_order_with_their_classes():
     chosen = of_random_size(SETTINGS)
-    packed = pack_scenes(RandomSizeParams(3, 2, "plain", 1).scenes(), partial(rendering, chosen))
+    packed = pack_scenes(
+        sizes(merge(SETTINGS, {"random_size": {"train": 3, "valid": 2}})).scenes(), partial(rendering, chosen)
+    )
     assert packed.scene.tolist() == [FIRST_SCENE + i for i in (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)]
     assert packed.label.tolist() == [0, 1] * 5
     assert packed.split.tolist() == [0] * 6 + [1] * 4

@@ -22,7 +22,7 @@ from cilp.evaluation.models import BASELINES, DECISION
 from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
-from cilp.models.fusion import FUSIONS
+from cilp.models.fusion import FUSIONS, with_two_encoders
 from cilp.plain_yaml import check_floats, check_plain
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
@@ -197,7 +197,14 @@ def check(settings: dict[str, Any]) -> None:
     params.choice(settings, "device", DEVICES)
     sections = {key: params.section(settings, key, schema) for key, schema in SECTIONS.items()}
     _only(params.lookup(settings, "fusion"), "fusion", FUSIONS)
-    sections |= {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionProtocol) for name in FUSIONS}
+    fusions = {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionProtocol) for name in FUSIONS}
+    for name in FUSIONS:
+        if fusions[f"fusion.{name}"].auxiliary_losses and name not in with_two_encoders():
+            raise UserError(
+                f"fusion.{name}.auxiliary_losses is true, but {name} has no encoder for each sensor; "
+                f"those that have: {', '.join(with_two_encoders())}."
+            )
+    sections |= fusions
     recipes = _check_ablation(settings)
     _check_random_size(settings)
     _check_audit(settings)
@@ -205,7 +212,10 @@ def check(settings: dict[str, Any]) -> None:
     if data.source == "simulate":
         _check_batches(data, sections | recipes)
     if random_size.seeds(settings):
-        samples = 2 * random_size.sizes(settings).train
+        sizes = random_size.sizes(settings)
+        samples = 2 * sizes.train
+        for key, protocol in fusions.items():
+            sizes.slowed(protocol, key)
         for key, section in sections.items():
             if key.startswith("fusion.") or key in ("lidar", "cilp", "projector", "rgb2lidar"):
                 _check_batch(key, section.batch_size, samples, "random_size.train")
@@ -254,7 +264,9 @@ def _check_audit(settings: dict[str, Any]) -> None:
 
 def _check_random_size(settings: dict[str, Any]) -> None:
     """Type the section as its stages do."""
-    random_size.sizes(settings)
+    asked, legal = random_size.sizes(settings).auxiliary_losses, with_two_encoders()
+    if len(set(asked)) != len(asked) or not set(asked) <= set(legal):
+        raise UserError(f"random_size.auxiliary_losses must be different names out of {', '.join(legal)}; got {asked}.")
     random_size.seeds(settings)
     change = params.lookup(settings, "random_size.simulate")
     _only(change, "random_size.simulate", [field.name for field in fields(SimulateParams)])

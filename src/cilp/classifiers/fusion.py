@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from torch import nn
 
+from cilp.classifiers.auxiliary_losses import OneLabelEach, with_losses, without_losses
 from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.models import fusion
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
@@ -19,10 +20,12 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(frozen=True)
 class FusionProtocol(TrainingParams):
-    """How one fusion network is trained: the unit in metres in which it sees XYZ, and how often it lacks a sensor."""
+    """How one fusion network is trained: the unit in metres in which it sees XYZ, how often it lacks a sensor, and
+    whether each sensor has a loss of its own."""
 
     xyz_scale: float
     modality_dropout: float
+    auxiliary_losses: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,12 +53,19 @@ def train_fusion(
 ) -> Trained[N, Epoch]:
     """Train what ``build`` makes of ``arguments`` on every sensor, or, with modality dropout, now and then on one.
 
+    With auxiliary losses the training loss is the mean of three, and the best weights are those with the lowest loss of
+    what the fusion says.
+
     Raises:
+        TypeError: auxiliary losses, and a fusion without an encoder for each sensor.
         UserError: as ``train_classifier`` does.
     """
     if protocol.modality_dropout:
         train = ModalityDropout.of(train, protocol.modality_dropout, seed)
-    return train_classifier(
+    if protocol.auxiliary_losses:
+        train, build = OneLabelEach.of(train), with_losses(build)
+    done = train_classifier(
         lambda: build(**arguments), train, valid, protocol, seed, label, on_epoch, unfinished,
         section=f"fusion.{arguments['fusion']}",
     )  # fmt: skip
+    return replace(done, model=without_losses(done.model)) if protocol.auxiliary_losses else done

@@ -1,7 +1,8 @@
 """The cure for a shortcut: scenes in which an object's size tells nothing of its shape, to train the same models on."""
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from cilp import params
 from cilp.errors import UserError
@@ -11,24 +12,45 @@ FIRST_SCENE = 2_000_000
 """Number of the first scene that is rendered: beyond any that another stage may see."""
 MOST_SCENES = 100_000
 INPUTS = ("normalised", "plain")
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
 class RandomSizeParams:
-    """How many scenes train and validate, how fusions see them, and how long CILP is pretrained on them."""
+    """How many scenes train and validate, how fusions see them and are trained, and how long CILP is pretrained."""
 
     train: int
     valid: int
     inputs: str
     """``normalised``: fusions see their inputs as the embedders do. ``plain``: as in the study."""
+    lr_factor: float
+    """Of the fusions: times ``fusion.*.lr``."""
+    auxiliary_losses: list[str]
+    """Fusions that are trained once more, with max-pooling and a loss for each sensor."""
     cilp_steps: int
 
     def __post_init__(self) -> None:
         if self.inputs not in INPUTS:
             raise ValueError(f"inputs is {self.inputs!r}; legal values: {', '.join(INPUTS)}.")
+        if not 0 < self.lr_factor < math.inf:
+            raise ValueError(f"lr_factor must be positive; got {self.lr_factor}.")
         for name, most in (("train", MOST_SCENES), ("valid", MOST_SCENES), ("cilp_steps", 10**7)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be a whole number from 1 to {most:,}; got {getattr(self, name)}.")
+
+    def slowed(self, protocol: P, key: str) -> P:
+        """How a fusion is trained, in ``params.yaml`` at ``key``, with this part's learning rate.
+
+        Raises:
+            UserError: it would be below ``lr_min``.
+        """
+        lr = self.lr_factor * protocol.lr
+        if lr < protocol.lr_min:
+            raise UserError(
+                f"random_size.lr_factor is {self.lr_factor}, and {key}.lr times that is less than {key}.lr_min, "
+                f"{protocol.lr_min}; it must be at least that."
+            )
+        return replace(protocol, lr=lr)
 
     def scenes(self) -> dict[str, range]:
         """Numbers of the scenes, by split."""

@@ -37,6 +37,13 @@ def classifiers(settings: dict[str, Any]) -> list[str]:
     return [*_in_each(fusions(declared), declared["downsampling"]), *SINGLE]
 
 
+def on_random_sizes(settings: dict[str, Any]) -> list[str]:
+    """All classifiers that are trained on scenes of random size: those with auxiliary losses behind the fusions."""
+    again = params.lookup(settings, "random_size.auxiliary_losses")
+    fusions = [model for model in classifiers(settings) if model not in SINGLE]
+    return [*fusions, *(f"fusion/{fusion}-maxpool-auxiliary" for fusion in again), *SINGLE]
+
+
 def sensor_dependent(settings: dict[str, Any]) -> list[str]:
     """Fusions of two sensors in the first downsampling, those trained with modality dropout, then the single ones."""
     declared = params.lookup(settings, "variants")

@@ -24,18 +24,25 @@ condition), and how many ``seeds``."""
 def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
     """A map for each training, side by side: a row for each model, a column for each condition.
 
-    Chance is white, always right blue, always wrong red, told apart by the colour-blind as well.
+    Chance is white, always right blue, always wrong red, told apart by the colour-blind as well. Where a model was not
+    trained so, the map is grey.
     """
-    models = list(dict.fromkeys(model for audit in audits.values() for model in audit["models"]))
+    most_first = sorted(audits.values(), key=lambda audit: -len(audit["models"]))
+    models = list(dict.fromkeys(model for audit in most_first for model in audit["models"]))
     width, height = 1.1 * len(titles) * len(audits), 2.2 + 0.36 * len(models)
     figure, axes = plt.subplots(
         1, len(audits), figsize=(3.2 + width, height), sharey=True, layout="constrained", squeeze=False
     )
     for axis, (name, audit) in zip(axes[0], audits.items(), strict=True):
-        values = np.array([[audit["models"][model][key]["accuracy"] for key in titles] for model in models])
+        values = np.full((len(models), len(titles)), np.nan)
+        for row, model in enumerate(models):
+            if model in audit["models"]:
+                values[row] = [audit["models"][model][key]["accuracy"] for key in titles]
+        axis.set_facecolor("0.9")
         picture = axis.imshow(values, cmap="RdBu", vmin=0.0, vmax=1.0, aspect="auto")
-        for row, column in np.ndindex(*values.shape):
-            value = values[row, column]
+        for (row, column), value in np.ndenumerate(values):
+            if np.isnan(value):
+                continue
             colour = "white" if abs(value - 0.5) > 0.35 else "black"
             axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
         axis.set_xticks(range(len(titles)), [textwrap.fill(text, 14) for text in titles.values()], fontsize=8)

@@ -178,6 +178,14 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
             for model, found in apart.items():
                 answer += f" {title(model).capitalize()}, of networks trained apart, reaches {found['dark']:.3f}."
         claims += _bounds(names, whole, "dark", f"< {GUESSES}")
+    supervised = {model: found for model, found in audit.items() if model.endswith("-auxiliary") and "dark" in found}
+    if supervised:
+        low, high = _range(supervised, "dark")
+        answer += (
+            f" Trained with a loss for each sensor, fusions reach {low:.3f} to {high:.3f} with a black image "
+            f"({', '.join(map(_name, supervised))})."
+        )
+        claims += _bounds(names, supervised, "dark", f"> {(ceil(1000 * low) - 1) / 1000}")
     return Finding(f"Does training on {training} cure it?", answer, claims)
 
 

@@ -13,13 +13,16 @@ DOWNSAMPLING_TITLES = {"maxpool": "max-pooling", "strided": "strided convolution
 MODELS = {"lidar": "LiDAR classifier", "rgb2lidar": "RGB-to-LiDAR classifier"}
 
 
-def title(model: str) -> str:
-    """The title of a model of the predictions, such as ``fusion/late-maxpool`` or ``lidar``.
+TRAININGS = {"-dropout": "modality dropout", "-auxiliary": "auxiliary losses"}
+"""Behind the name of a variant: how it was trained."""
 
-    ``-dropout`` behind a variant stands for its training with modality dropout.
-    """
+
+def title(model: str) -> str:
+    """The title of a model of the predictions, such as ``fusion/late-maxpool``, ``fusion/late-maxpool-auxiliary`` or
+    ``lidar``."""
     if model in MODELS:
         return MODELS[model]
-    fusion, _, downsampling = model.removeprefix("fusion/").removesuffix("-dropout").partition("-")
+    ending = next((ending for ending in TRAININGS if model.endswith(ending)), "")
+    fusion, _, downsampling = model.removeprefix("fusion/").removesuffix(ending).partition("-")
     name = f"{TITLES.get(fusion, fusion)}, {DOWNSAMPLING_TITLES.get(downsampling, downsampling)}"
-    return f"{name}, modality dropout" if model.endswith("-dropout") else name
+    return f"{name}, {TRAININGS[ending]}" if ending else name

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from cilp.models.blocks import at_once, classifier_head, encoder
-from cilp.models.fusion._base import CHANNELS, Fusion, encode_lidar, encode_rgb
+from cilp.models.fusion._base import CHANNELS, TwoEncoders, encode_lidar, encode_rgb
 
 
-class LateFusion(Fusion):
+class LateFusion(TwoEncoders):
     """Each modality is encoded to a vector of 100; the two vectors meet in the classifier head."""
 
     def __init__(self, downsampling: str, xyz_scale: float):
@@ -18,9 +18,15 @@ class LateFusion(Fusion):
         )
         self.head = classifier_head(200)
 
-    def logits(self, rgb: Tensor, lidar: Tensor) -> Tensor:
-        vectors = at_once(
+    def encode(self, rgb: Tensor, lidar: Tensor) -> tuple[Tensor, Tensor]:
+        """A vector (B, 100) each."""
+        return at_once(
             rgb, lambda x: self.rgb_vector(encode_rgb(self.rgb, x)),
             lidar, lambda x: self.lidar_vector(encode_lidar(self.lidar, x)),
         )  # fmt: skip
-        return self.head(torch.cat(vectors, dim=1))
+
+    def merge(self, rgb: Tensor, lidar: Tensor) -> Tensor:
+        return self.head(torch.cat([rgb, lidar], dim=1))
+
+    def sensor_head(self) -> nn.Module:
+        return classifier_head(100)
