@@ -54,10 +54,10 @@ def bench(content: dict) -> str:
 
 def reached(row: dict) -> bool:
     """Whether a row keeps its aim; so does one that has none in numbers, and one that was not measured."""
-    measured, aim = re.match(r"[\d.]+", row["measured"]), re.match(r"([<>]=) ([\d.]+)", row["to reach"])
+    measured, aim = re.match(r"[\d.,]+", row["measured"]), re.match(r"([<>]=) ([\d.]+)", row["to reach"])
     if not measured or not aim:
         return True
-    value, bound = float(measured[0]), float(aim[2])
+    value, bound = float(measured[0].replace(",", "")), float(aim[2])
     return value >= bound if aim[1] == ">=" else value <= bound
 
 
@@ -115,7 +115,7 @@ def study(content: dict, metrics: Path, present: Sequence[str] = ()) -> str:
     count = len(content["stages"]) - 1  # one of them is what came before the first
     stages = f"{count} of {count + len(missing)} stages; then it was stopped" if missing else f"all {count} stages"
     stages += f", in {content['parts']} parts" if content.get("parts", 1) > 1 else ""
-    later = [name for name in present if name not in {*content["stages"], *missing}]
+    later = dict.fromkeys(name.partition("@")[0] for name in present if name not in {*content["stages"], *missing})
     stages += f" (since then there is {', '.join(later)}, too)" if later else ""
     common = f" (without {', '.join(without)})" if without else ""
     rows = [

@@ -18,15 +18,20 @@ def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequ
     """The share of the test set that each run gets wrong, a point for each seed, and their mean; a row a fusion.
 
     ``series`` are what is told apart by colour, in words; each has by fusion what share of each scene's samples is
-    right, (seeds, scenes). ``ticks`` are shares that are wrong; if the first is 0, the axis begins there.
+    right, (seeds, scenes). ``ticks`` are shares that are wrong; if the first is 0, the axis begins there; if
+    not, nothing wrong stands where the least is.
     """
+    found = [1 - accuracy.mean(axis=1) for of in series.values() for accuracy in of.values()]
+    least = min(wrong[wrong > 0].min(initial=ticks[0]) for wrong in found) if ticks[0] else 0.0
+    most = max(wrong.max() for wrong in found)
     fusions = list(dict.fromkeys(fusion for accuracy in series.values() for fusion in accuracy))
     figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.62 * len(fusions)), layout="constrained")
     for number, (words, accuracy) in enumerate(series.items()):
         for row, fusion in enumerate(fusions):
             if fusion not in accuracy:
                 continue
-            wrong, height = 1 - accuracy[fusion].mean(axis=1), row + 0.36 * number - 0.18
+            wrong = np.maximum(1 - accuracy[fusion].mean(axis=1), least)
+            height = row + 0.36 * number - 0.18
             axis.plot(
                 wrong, np.full(len(wrong), height), MARKERS[number], color=COLOURS[number], alpha=0.55, markersize=6,
                 markeredgewidth=0, label=words if row == 0 else None,
@@ -34,11 +39,11 @@ def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequ
             axis.plot(wrong.mean(), height, "|", color=COLOURS[number], markersize=17, markeredgewidth=2.5)
     if ticks[0]:
         axis.set_xscale("log")
-        axis.set_xlim(ticks[0], 0.6)
+        axis.set_xlim(0.9 * least, 0.6)
         axis.set_xlabel("share of the test set that is wrong (logarithmic)")
     else:
         axis.set_xscale("symlog", linthresh=ticks[1], linscale=0.5)
-        axis.set_xlim(-0.0001, 0.4)
+        axis.set_xlim(-0.0001, max(0.4, 1.1 * most))
         axis.set_xlabel(f"share of the test set that is wrong (logarithmic above {100 * ticks[1]:g}%)")
     axis.set_xticks(ticks, [f"{100 * tick:g}%" if tick else "0" for tick in ticks])
     axis.minorticks_off()

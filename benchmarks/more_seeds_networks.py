@@ -151,7 +151,7 @@ def protocol_of(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
 
 def protocol_on_random_sizes(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
     """The same as ``train_random_size`` changes it."""
-    protocol = random_size.sizes(settings).slowed(protocol_of(fusion, settings), f"fusion.{fusion}")
+    protocol = random_size.sizes(settings).slowed(protocol_of(fusion, settings))
     return replace(protocol, auxiliary_losses=True) if fusion in SUPERVISED else protocol
 
 

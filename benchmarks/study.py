@@ -82,12 +82,17 @@ def main() -> None:
         begun[BEFORE] = done.get(BEFORE, 0.0)
         try:
             for stage, runs in stages(folder, arguments.stages):
+                if runs is None:  # the seconds until here are of no stage that is done
+                    running, last = None, time.perf_counter()
+                    done.pop(stage, None)
+                    continue
                 if not runs:
                     if stage in begun:  # it had run when the part before ended, which did not come to say so
                         done[stage] = begun.pop(stage)
                     continue
                 now = time.perf_counter()
-                done[running] = begun.pop(running, 0.0) + now - last
+                if running is not None:
+                    done[running] = begun.pop(running, 0.0) + now - last
                 running, last = stage, now
                 keep()
         finally:
@@ -116,20 +121,23 @@ def names(folder: Path) -> list[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.split()
 
 
-def stages(folder: Path, targets: list[str]) -> Iterator[tuple[str | None, bool]]:
+def stages(folder: Path, targets: list[str]) -> Iterator[tuple[str | None, bool | None]]:
     """The stages' names as ``dvc repro`` of ``targets`` comes to them, and None when it is through.
 
-    And whether a stage runs, or there is already what it would give.
+    And whether a stage runs, or there is already what it would give; None if it has failed.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH")]))}
     dvc = ["dvc", "repro", "--keep-going", *targets]
     command = [sys.executable, "-m", "cilp.pipeline.warm", *dvc]
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}  # where DVC says what failed
+    with subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipe) as process:
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
                 if found := re.match(r"(Running s|S)tage '([^']+)'", line):
                     yield found[2], found[1] != "S"
+                elif found := re.search(r"failed to reproduce '([^']+)'", line):
+                    yield found[1], None
         except BaseException:
             process.terminate()
             raise

@@ -37,8 +37,8 @@ def main() -> None:
     asked = conditions(settings)
     device = prepare_device(params.lookup(settings, "device"))
     splits = {
-        name: rendered(simulation, scenes, available_cores(), device)
-        for name, (_, simulation) in track(asked.items(), "render", total=len(asked), unit="conditions")
+        name: rendered(condition.simulate, scenes, available_cores(), device, condition.lidar)
+        for name, condition in track(asked.items(), "render", total=len(asked), unit="conditions")
     }
     found = {model: {name: {} for name in asked} for model in models}
     for model, number in track([(m, s) for m in models for s in seeds], "audit", unit="models"):

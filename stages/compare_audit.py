@@ -21,7 +21,7 @@ from cilp.report.audit import audit_markdown, draw_audit
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    titles = {name: title for name, (title, _) in conditions(settings).items()}
+    titles = {name: condition.title for name, condition in conditions(settings).items()}
     found = {"one size a class": _read("fixed_size")}
     seeds = random_size.seeds(settings)
     if seeds:

@@ -3,7 +3,8 @@
     PYTHONPATH=src python stages/data_efficiency_cilp.py
 
 With CILP, the LiDAR classifier is a head on its frozen LiDAR embeddings; without, the RGB-to-LiDAR classifier is an
-image classifier of the same size. On all scenes, the LiDAR classifier from scratch is that of ``train_lidar``. Writes
+image classifier of the same size. Beside both stands a head on CILP's image embeddings, for which no LiDAR classifier
+is needed. On all scenes, the LiDAR classifier from scratch is that of ``train_lidar``. Writes
 ``metrics/data_efficiency/cilp.csv``, accuracies on the test set.
 """
 
@@ -73,7 +74,10 @@ def main() -> None:
                 [embedded[seed][modality][split].select(rows[split]) for split in rows] for modality in MODALITIES
             )
             on_cilp = long_enough(head, len(train), asked.least_steps)
-            head_alone = head_on(*views, on_cilp, seed, f"head, LiDAR, {label}").model
+            on_views, on_images = (
+                head_on(*embeddings, on_cilp, seed, f"head, {sensor}, {label}").model
+                for sensor, embeddings in (("LiDAR", views), ("image", images))
+            )
             through = TransferProtocol(
                 long_enough(transfer.projector, len(train), asked.least_steps),
                 long_enough(transfer.rgb2lidar, len(train), asked.least_steps),
@@ -82,14 +86,15 @@ def main() -> None:
             wanted = [embed_split(frozen.embedder, split).embedding for split in (train, valid)]
             bridge = train_bridge(images, wanted, frozen, through, seed, label).model
             test_images, test_views = (embedded[seed][modality]["test"] for modality in MODALITIES)
-            for model, with_cilp, trained, split in (
-                ("lidar", False, lidar, test_lidar),
-                ("rgb2lidar", False, image, test_image),
-                ("rgb2lidar", True, bridge, test_images),
-                ("lidar", True, head_alone, test_views),
+            for model, way, trained, split in (
+                ("lidar", "scratch", lidar, test_lidar),
+                ("lidar", "pretrained", on_views, test_views),
+                ("rgb2lidar", "scratch", image, test_image),
+                ("rgb2lidar", "pretrained", bridge, test_images),
+                ("rgb2lidar", "head", on_images, test_images),
             ):
                 accuracy = score(logits_of(trained, split), split.label)[1]
-                reached.append(Reached(model, with_cilp, count, seed, accuracy))
+                reached.append(Reached(model, way, count, seed, accuracy))
     write_reached(Path("metrics/data_efficiency/cilp.csv"), reached)
     for runs in folders:
         runs.clear()

@@ -55,8 +55,8 @@ def main() -> None:
             long = long_enough(head, len(train), asked.least_steps)
             on_cilp = head_on(*(seen[split].select(rows[split]) for split in rows), long, seed, f"head of {label}")
             pretrained = score(logits_of(on_cilp.model, seen["test"]), test.label)[1]
-            reached.append(Reached("fusion", False, count, seed, accuracy))
-            reached.append(Reached("fusion", True, count, seed, pretrained))
+            reached.append(Reached("fusion", "scratch", count, seed, accuracy))
+            reached.append(Reached("fusion", "pretrained", count, seed, pretrained))
     write_reached(Path("metrics/data_efficiency/fusion.csv"), reached)
     for runs in folders:
         runs.clear()

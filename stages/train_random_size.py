@@ -35,9 +35,10 @@ def main() -> None:
     name, seed = f"{variant.fusion}-{variant.downsampling}", variant.seed
     settings = params.load()
     how = sizes(settings)
-    section = f"fusion.{variant.fusion}"
-    protocol = how.slowed(params.section(settings, section, FusionProtocol), section)
+    protocol = how.slowed(params.section(settings, f"fusion.{variant.fusion}", FusionProtocol))
     if variant.auxiliary_losses:
+        if not issubclass(fusion.kind(variant.fusion), fusion.TwoEncoders):
+            parser.error(f"--auxiliary-losses: {variant.fusion} has no encoder for each sensor")
         protocol, name = replace(protocol, auxiliary_losses=True), f"{name}-auxiliary"
     if how.inputs == "normalised":
         model, build = "normalised_fusion", normalised_fusion.build

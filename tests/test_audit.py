@@ -45,6 +45,14 @@ def test_the_cure_is_tried_on_what_it_was_trained_on_where_size_says_nothing():
     assert returns["cube_returns"] == pytest.approx(returns["sphere_returns"], rel=0.1)
 
 
+def test_where_the_sensors_disagree_each_image_has_the_other_shapes_range_image():
+    condition = conditions(SETTINGS)["conflict"]
+    usual, conflict = (rendered(condition.simulate, 3, 1, CPU, lidar) for lidar in ("own", condition.lidar))
+    assert torch.equal(conflict.rgb, usual.rgb) and torch.equal(conflict.label, usual.label)
+    assert torch.equal(conflict.range[0::2], usual.range[1::2]) and torch.equal(conflict.range[1::2], usual.range[0::2])
+    assert torch.equal(conflict.scene, usual.scene) and not torch.equal(conflict.range, usual.range)
+
+
 def test_a_light_behind_the_object_leaves_the_image_black():
     split = rendered(conditions(SETTINGS)["dark"][1], 5, 1, CPU)
     assert not split.rgb[..., :3].any() and (split.rgb[..., 3] == 255).all()
@@ -67,9 +75,10 @@ def test_accuracies_by_class():
     ("change", "message"),
     [
         ({}, "must hold one or more conditions"),
-        ({"a": {"size": 1}}, "audit.conditions.a must be a mapping of title and simulate"),
+        ({"a": {"size": 1}}, "audit.conditions.a must be a mapping of title, simulate, lidar"),
         ({"a": {"simulate": {"edge": 1}}}, "audit.conditions.a.simulate.edge is no known param"),
         ({"a": {"simulate": {"cube_edge": [2.0, 1.0]}}}, "audit.conditions.a.simulate.cube_edge must be"),
+        ({"a": {"lidar": "left"}}, "audit.conditions.a.lidar is 'left'; legal values: own, twin."),
         ({"a": {"title": 3}}, "audit.conditions.a.title must be a text of one line"),
     ],
 )

@@ -1,5 +1,6 @@
 """With a loss for each sensor a fusion is the same network, of which each encoder learns from its own loss as well."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.errors import UserError
 from cilp.models import fusion as fusions
 from cilp.models import normalised_fusion, sparse
+from cilp.training import unfinished
 from cilp.training.inputs import load_split
 
 CPU = torch.device("cpu")
@@ -72,13 +74,31 @@ def test_the_loss_is_the_mean_of_the_three(splits):
 def test_what_is_trained_is_the_fusion_alone_and_another_than_from_one_loss(fusion, splits):
     train, valid, test = splits
     arguments = network(fusion, "strided", PROTOCOL)
-    plain = FusionProtocol(**{**vars(PROTOCOL), "auxiliary_losses": False})
+    plain = replace(PROTOCOL, auxiliary_losses=False)
     supervised, single = (train_fusion(arguments, train, valid, it, 51, "test") for it in (PROTOCOL, plain))
     assert isinstance(supervised.model, fusions.Fusion)
     assert supervised.model.state_dict().keys() == single.model.state_dict().keys()
     inputs = test.inputs(slice(None))
     with torch.inference_mode():
         assert not torch.allclose(supervised.model.eval()(*inputs), single.model.eval()(*inputs), atol=1e-4)
+
+
+def test_interrupted_it_goes_on_heads_and_all(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "SECONDS_BETWEEN_SAVES", 0.0)
+    arguments, protocol = network("late", "strided", PROTOCOL), replace(PROTOCOL, epochs=3)
+    state = unfinished.Unfinished(tmp_path / "state.pt", "mine")
+
+    def stopped(epoch):
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_fusion(arguments, *splits[:2], protocol, 51, "test", stopped, state)
+    resumed = train_fusion(arguments, *splits[:2], protocol, 51, "test", unfinished=state)
+    whole = train_fusion(arguments, *splits[:2], protocol, 51, "test")
+    assert resumed.history == whole.history and len(whole.history) == 3
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], tensor), name
 
 
 def test_an_encoder_that_the_fusion_does_not_heed_learns_all_the_same(splits):
@@ -112,7 +132,7 @@ def test_a_fusion_of_one_encoder_has_no_loss_for_each_sensor():
 
 
 def test_a_loss_that_is_no_number_is_said_of_several_losses_too(splits):
-    protocol = FusionProtocol(**{**vars(PROTOCOL), "lr": 1e30})
+    protocol = replace(PROTOCOL, lr=1e30)
     with pytest.raises(UserError, match=r"in a batch of cubes .* and spheres .*; lower fusion\.late\.lr\."):
         train_fusion(network("late", "strided", protocol), *splits[:2], protocol, 51, "test")
 

@@ -1,3 +1,6 @@
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from cilp.console import cli, progress
@@ -55,6 +58,69 @@ def test_problems_of_the_user_are_one_line_and_an_exit_code(capsys, problem, cod
         cli.run(main)
     assert exit_.value.code == code
     assert capsys.readouterr().err == message
+
+
+def test_a_file_that_a_stage_would_have_written_is_named_with_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.run(lambda: Path("metrics/audit/fixed_size.json").read_text())
+    assert capsys.readouterr().err == "error: metrics/audit/fixed_size.json is missing; run `dvc repro` to write it.\n"
+    with pytest.raises(FileNotFoundError):
+        cli.run(lambda: Path("src/gone.py").read_text())
+
+
+PIPELINE = """
+stages:
+  train:
+    matrix: {fusion: [late, add]}
+    cmd: python stages/train.py --fusion ${item.fusion}
+    deps: [data/packed.pt, stages/train.py, src/cilp/training, "src/cilp/${item.fusion}.py"]
+    params: [seeds, "fusion.${item.fusion}", fusion.late.lr]
+"""
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """A stage of a pipeline, as DVC runs it."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("stages/train.py", "src/cilp/training/loop.py", "src/cilp/late.py", "src/cilp/add.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("1")
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "params.yaml").write_text("seeds: [51]\nfusion: {late: {lr: 1}, add: {lr: 1}}\ncilp: {lr: 1}\n")
+    monkeypatch.setenv("DVC_STAGE", "train@late")
+    monkeypatch.setattr("sys.argv", ["train.py", "--fusion", "late"])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "named"),
+    [
+        ("stages/train.py", "2", "stages/train.py"),
+        ("src/cilp/training/loop.py", "2", "src/cilp/training/loop.py"),
+        ("src/cilp/training/new.py", "2", "src/cilp/training/new.py"),
+        ("src/cilp/late.py", "2", "src/cilp/late.py"),
+        ("src/cilp/add.py", "2", None),
+        ("params.yaml", "seeds: [52]\nfusion: {late: {lr: 1}, add: {lr: 1}}\n", "seeds"),
+        ("params.yaml", "seeds: [51]\nfusion: {late: {lr: 2}, add: {lr: 1}}\n", "fusion.late and fusion.late.lr"),
+        ("params.yaml", "seeds: [51]\nfusion: {late: {lr: 1}, add: {lr: 2}}\ncilp: {lr: 9}\n", None),
+    ],
+)
+def test_what_changes_while_a_stage_runs_is_not_written_down_beside_its_results(stage, capsys, file, text, named):
+    """DVC takes code and params for what made the results as they are when the stage is through."""
+    run = partial(cli.run, lambda: (stage / file).write_text(text))
+    if named is None:
+        run()
+        return
+    with pytest.raises(SystemExit) as exit_:
+        run()
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {named} changed while this stage ran, so that its results")
+
+
+def test_by_hand_one_may_edit_while_a_stage_runs(stage, monkeypatch):
+    monkeypatch.delenv("DVC_STAGE")
+    cli.run(lambda: (stage / "stages/train.py").write_text("2"))
 
 
 def test_what_is_our_own_fault_keeps_its_traceback():

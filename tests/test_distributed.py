@@ -25,6 +25,7 @@ import cilp
 import torch
 from synthetic import make_packed
 
+from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.contrastive.pairs import load_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.models import fusion
@@ -56,6 +57,15 @@ def classifier(name, way, epochs, batch, state=None, label=None):
     )
 
 
+def auxiliary(name, way, epochs, batch):
+    splits = [load_split(packed, split, device) for split in ("train", "val")]
+    params = FusionProtocol(
+        epochs=epochs, batch_size=batch, lr=1e-4, lr_min=1e-4, xyz_scale=50.0, modality_dropout=0.0,
+        auxiliary_losses=True,
+    )
+    keep(f"{name}-{way}-auxiliary", train_fusion(network(name, way, params), *splits, params, 1, "test"))
+
+
 def contrastive(steps, embedder):
     pairs = [load_pairs([(packed, packed.rows(split))], device) for split in ("train", "val")]
     params = CilpParams(
@@ -66,6 +76,7 @@ def contrastive(steps, embedder):
 
 
 classifier("late", "strided", 2, 17)  # 48 samples: batches of 17, 17 and 14, of which the odd ones part unequally
+auxiliary("add", "strided", 2, 17)  # a loss for each sensor
 classifier("concat", "maxpool", 1, 47)  # the last batch is a single sample
 # not "he": with biases of zero, black background begins at ReLU's corner, where rounding decides about the gradient
 contrastive(3, EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "torch"))
@@ -100,7 +111,7 @@ def results(tmp_path_factory):
     return [torch.load(folder / f"{name}.pt", weights_only=True) for name in ("one", "two")]
 
 
-@pytest.mark.parametrize("name", ["late-strided", "concat-maxpool", "cilp"])
+@pytest.mark.parametrize("name", ["late-strided", "add-strided-auxiliary", "concat-maxpool", "cilp"])
 def test_losses_and_gradients_are_those_of_one_process(results, name):
     one, two = results
     assert (one["processes"], two["processes"]) == (1, 2)

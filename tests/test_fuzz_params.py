@@ -167,7 +167,9 @@ def take(settings):
     params.whole(settings, "cilp_ablation.pairs", 1, 10**9)
     params.whole(settings, "audit.scenes", 1, 100_000)
     conditions(settings)
-    random_size.sizes(settings)
+    sizes = random_size.sizes(settings)
+    for name in FUSIONS:
+        sizes.slowed(params.section(settings, f"fusion.{name}", FusionProtocol))
     random_size.seeds(settings)
     of_random_size(settings)
     fewer_scenes.protocol_of(settings)
@@ -325,6 +327,9 @@ def read_and_check(path, content):
         (TEXT.replace(STEPS, "steps: !!binary é"), "cilp.steps is é, which cannot be read as binary"),
         (TEXT.replace(STEPS, "steps: !!set {a, b}"), "cilp.steps is of type set"),
         (TEXT.replace(STEPS, "steps: 2_000"), None),
+        (TEXT.replace("seeds: [51]", "seeds: [051]"), "random_size.seeds[0] is 051, which DVC reads as another number"),
+        (TEXT.replace(STEPS, "steps: 1:30"), "cilp.steps is 1:30, which DVC reads as another number than Python does"),
+        (TEXT.replace(STEPS, "steps: 0b11"), "cilp.steps is 0b11, which DVC reads as another number than Python does"),
         (TEXT.replace(STEPS, "steps: !mine 3"), "cilp.steps is 3, which cannot be read as !mine"),
         (TEXT.replace(STEPS, "steps: !!python/object/apply:os.getcwd []"), "is not what its tag says"),
         (TEXT.replace("lr: 2.0e-3", "lr: 2e-3"), None),

@@ -267,16 +267,43 @@ def test_publishing_without_what_it_takes(subset, project, hub, arguments, token
     assert {name: len(repository.commits) for name, repository in hub.repositories.items()} == before
 
 
-def test_a_card_names_the_params_that_made_the_data(tmp_path):
-    settings, lock = {"data": {"subset": 3, "simulate": {"seed": 51}}}, tmp_path / "dvc.lock"
-    publish.check_made_with(settings, lock)
+def test_a_card_names_the_params_that_made_the_data():
+    settings = {"data": {"subset": 3, "simulate": {"seed": 51}}}
+    publish.check_made_with(settings, {}, publish.DATA_STAGES)
     made_with = {"data.subset": 3, "data.simulate": {"seed": 51}}
-    lock.write_text(yaml.safe_dump({"stages": {"acquire": {"params": {"params.yaml": made_with}}}}))
-    publish.check_made_with(settings, lock)
+    lock = {"acquire": {"params": {"params.yaml": made_with}}}
+    publish.check_made_with(settings, lock, publish.DATA_STAGES)
     with pytest.raises(
         UserError, match=r"was made with data\.subset = 3, but params\.yaml says 4; run `dvc repro subset`"
     ):
-        publish.check_made_with({"data": {**settings["data"], "subset": 4}}, lock)
+        publish.check_made_with({"data": {**settings["data"], "subset": 4}}, lock, publish.DATA_STAGES)
+
+
+def test_models_are_those_that_the_params_ask_for_trained_on_the_data_that_there_are(tmp_path, monkeypatch):
+    """DVC leaves what variants wrote that are no longer asked for."""
+    monkeypatch.chdir(tmp_path)
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings["variants"] = {"fusion": ["late"], "downsampling": ["maxpool"]}
+    lock = {"pack": {"outs": [{"path": "data/packed.pt", "md5": "new"}]}}
+    for name, data in (("late-maxpool", "new"), ("add-maxpool", "old")):
+        Path(f"models/fusion/{name}").mkdir(parents=True)
+        Path(f"models/fusion/{name}/seed-51.pt").touch()
+        lock[f"train_fusion@{name}"] = {
+            "deps": [{"path": "data/packed.pt", "md5": data}, {"path": "stages/train_fusion.py", "md5": "any"}],
+            "params": {"params.yaml": {"fusion.late": dict(settings["fusion"]["late"])}},
+            "outs": [{"path": f"models/fusion/{name}"}, {"path": f"metrics/fusion/{name}.json"},
+                     {"path": f"metrics/fusion/{name}.csv"}],
+        }  # fmt: skip
+    models, metrics = publish.trained(settings, lock)
+    assert models == [Path("models/fusion/late-maxpool/seed-51.pt")]
+    assert metrics == [Path("metrics/fusion/late-maxpool.json")]
+    settings["variants"]["fusion"] = ["late", "add"]
+    with pytest.raises(UserError, match=r"another data/packed\.pt than there is now; run `dvc repro train_fu"):
+        publish.trained(settings, lock)
+    settings["variants"]["fusion"] = ["late"]
+    settings["fusion"]["late"]["lr"] *= 2
+    with pytest.raises(UserError, match=r"The models of train_fusion@late-maxpool were made with fusion\.late = "):
+        publish.trained(settings, lock)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds
     figures = Figures(ROOT / "metrics")
     confidence = found["significance"]["confidence"]
     compared = more_seeds.comparisons(found)
-    if scenes.rate != 1:
+    if scenes.slower:
         compared += more_seeds.rates(found, more_seeds.at_the_rate_of_the_study())
     figures.files["significance"] = significance_json({}, compared, confidence)
     figures.files["together"] = more_seeds.together(scenes, found)

@@ -127,6 +127,22 @@ def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tm
         study.main()
 
 
+def test_a_stage_that_failed_is_none_that_is_done(study, tmp_path, monkeypatch):
+    said = ["Running stage 'first':", "ERROR: failed to reproduce 'first': failed to run: x", "Running stage 'second':"]
+    script = tmp_path / "cilp/pipeline/warm.py"
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        f"import sys\nfor line in {said}: print(line, file=sys.stderr if line[0] == 'E' else None, flush=True)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert list(study.stages(tmp_path, [])) == [("first", True), ("first", None), ("second", True), (None, True)]
+
+
+def test_a_thousand_times_as_fast_is_no_miss(document):
+    assert document.reached({"measured": "1,034.2x", "to reach": ">= 300x"})
+    assert not document.reached({"measured": "134.2x", "to reach": ">= 300x"})
+
+
 def test_what_it_says_in_short_is_what_was_measured(document):
     """The ratios of an epoch, from the least to the most of all variants on CPUs, and on the GPU."""
     short = (ROOT / document.PAGE).read_text(encoding="utf-8").split("\n## ")[0]

@@ -17,6 +17,7 @@ from cilp import params
 from cilp.evaluation.table import read_predictions
 from cilp.packing import UNLABELLED
 from cilp.pipeline import record
+from cilp.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -100,6 +101,16 @@ def test_weights_and_biases_mirrors_each_variant_and_seed_offline(project):
     assert len(list((project / "wandb").glob("offline-run-*"))) == classifiers + further
     assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= classifiers
     assert len(list((project / "wandb").rglob("similarity_matrix*.png"))) >= len(SEEDS)
+
+
+def test_on_random_sizes_fusions_begin_at_their_own_rate_and_some_have_a_loss_for_each_sensor(project):
+    settings = yaml.safe_load((project / "params.yaml").read_text())
+    lr = settings["random_size"]["lr_factor"] * settings["fusion"]["late"]["lr"]
+    for name, losses in (("late-maxpool", False), ("late-maxpool-auxiliary", True)):
+        _, kept = load_checkpoint(project / f"models/random_size/fusion/{name}/seed-51.pt")
+        assert (kept["params"]["lr"], kept["params"]["auxiliary_losses"]) == (lr, losses)
+    found = json.loads((project / "metrics/audit/random_size-51.json").read_text())["models"]
+    assert found["fusion/late-maxpool-auxiliary"].keys() == settings["audit"]["conditions"].keys()
 
 
 def test_a_second_repro_runs_nothing(project):

@@ -62,11 +62,10 @@ def test_the_defaults_are_legal():
         ("modality_dropout.rate", 0.0, "modality_dropout.rate must be above 0 and at most 1; got 0.0."),
         ("random_size.seeds", [51, 51], "random_size.seeds must be a list of one or more different"),
         ("random_size.inputs", "raw", "random_size.inputs is 'raw'; legal values: normalised, plain."),
-        ("random_size.lr_factor", 0.0, "random_size.lr_factor must be positive; got 0.0."),
-        ("random_size.lr_factor", 1e-4, "random_size.lr_factor is 0.0001, and fusion.add.lr times that is less than"),
+        ("random_size.lr_factor", 0.0, "random_size.lr_factor must lie between 0.001 and 1000; got 0.0."),
         ("random_size.auxiliary_losses", ["early"], "random_size.auxiliary_losses must be different names out of add"),
         ("random_size.auxiliary_losses", ["late"] * 2, "random_size.auxiliary_losses must be different names out of"),
-        ("fusion.early.auxiliary_losses", True, "fusion.early.auxiliary_losses is true, but early has no encoder for"),
+        ("fusion.early.auxiliary_losses", True, "fusion.early.auxiliary_losses is True, which is legal where"),
         ("fusion.late.auxiliary_losses", 1, "fusion.late.auxiliary_losses must be of type bool; got 1."),
         ("random_size.train", 10, "lidar.batch_size is 32, but there are 20 training samples of random_size"),
         ("random_size.simulate", {"edge": 1}, "random_size.simulate.edge is no known param"),
@@ -91,6 +90,8 @@ def test_the_defaults_are_legal():
         ("cilp_ablation.recipes.ours", None, "cilp_ablation.recipes.ours must be a mapping; got None."),
         ("cilp_ablation.recipes.ours.title", "a|b", "cilp_ablation.recipes.ours.title must be a text of one line"),
         ("cilp_ablation.recipes.a/b", {}, "cilp_ablation.recipes.a/b must be named in letters"),
+        ("cilp_ablation.recipes.-fast", {}, "cilp_ablation.recipes.-fast must be named in letters"),
+        ("audit.scenes", 5001, "audit.scenes must be a whole number from 1 to 5,000; got 5001."),
         ("tracking.mode", "on", "tracking.mode is 'on'; legal values: auto, online, offline, disabled."),
         ("data.simulate.sphere_radius", [1.5, 60.0], "data.simulate.sphere_radius must be less than the LiDAR's 50 m"),
         ("embedder.xyz_scale", 1e-40, "embedder.xyz_scale must be 0, or in size from 1e-30 to 1e+30; got 1e-40."),
@@ -128,6 +129,17 @@ def test_a_folder_source_needs_its_path():
     with pytest.raises(UserError, match=r"^data\.folder\.path is not set"):
         check(settings)
     settings["data"]["folder"]["path"] = "download"
+    check(settings)
+
+
+@pytest.mark.parametrize("path", ["data/raw", "data/raw/archive.zip", "data", "data/subset/../raw/cubes"])
+def test_a_folder_that_dvc_would_empty_is_no_source(path):
+    """It removes what a stage writes before the stage runs: the only copy of the data would be gone."""
+    settings = changed("data.source", "folder")
+    settings["data"]["folder"]["path"] = path
+    with pytest.raises(UserError, match=r"overlaps with data/raw, which is emptied before it is written; .* elsewhere"):
+        check(settings)
+    settings["data"]["folder"]["path"] = "data/archive.zip"
     check(settings)
 
 

@@ -88,6 +88,22 @@ def test_three_seeds_that_agree_in_sign_alone_are_no_evidence():
     assert found.p == pytest.approx(0.052, abs=0.001)  # scipy.stats.ttest_1samp of the three
 
 
+@pytest.mark.parametrize(("shape", "p"), [((3, 1), 0.25), ((1, 2), 0.5), ((3, 1000), 0.25), ((8, 1000), 0.0078125)])
+def test_differences_that_are_all_equal_prove_no_more_than_that_they_agree_in_sign(shape, p):
+    """There is no variance to measure them by: as in a sign test of seeds, or of scenes if those are fewer."""
+    assert difference(np.full(shape, -0.5), 0.95) == Difference(-0.5, -0.5, -0.5, p)
+    assert difference(np.zeros(shape), 0.95).p == 1.0
+
+
+def test_of_fewer_scenes_than_seeds_the_scenes_decide_how_sure_one_is():
+    from scipy.stats import t
+
+    values = np.array([[0.1, 0.3], [0.0, 0.3], [0.1, 0.2]])
+    found = difference(values, 0.95)
+    error = (found.high - found.mean) / t.ppf(0.975, 1)
+    assert found.p == pytest.approx(2 * t.sf(found.mean / error, 1))
+
+
 def test_of_seeds_alone_or_scenes_alone_it_is_the_t_test():
     from scipy.stats import ttest_1samp  # a second, which every worker that collects this would wait for
 

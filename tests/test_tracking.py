@@ -25,6 +25,7 @@ def splits():
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tracking, "_gone", [])
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
@@ -98,8 +99,35 @@ def test_training_goes_on_when_wandb_dies(splits, monkeypatch, capsys, last):
     monkeypatch.setattr(wandb, "init", init)
     assert len(mirror(splits).history) == 2
     assert capsys.readouterr().out.count("Weights & Biases is gone (ConnectionResetError)") == 1
+    with monkeypatch.context() as later:  # the next seed: W&B would find its dead run and fail once more
+        later.setattr(wandb, "init", None)
+        assert len(mirror(splits).history) == 2
+    assert "Weights & Biases" not in capsys.readouterr().out
     monkeypatch.undo()
     runs[-1].finish()
+
+
+def test_training_goes_on_when_wandb_cannot_even_start(splits, monkeypatch, capsys):
+    import wandb
+
+    class MailboxClosedError(Exception):
+        """Not one of W&B's own public errors."""
+
+    def init(**_):
+        raise MailboxClosedError
+
+    monkeypatch.setattr(wandb, "init", init)
+    assert len(mirror(splits).history) == 2
+    assert "Weights & Biases is gone (MailboxClosedError); this run and the next ones" in capsys.readouterr().out
+
+
+def test_runs_of_an_experiment_in_a_copy_stay_with_the_project(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert tracking._folder() == tmp_path / "wandb"
+    monkeypatch.chdir(tmp_path)
+    assert tracking._folder() == tmp_path / "wandb"
 
 
 def test_what_is_not_installed_costs_the_table_alone(splits, monkeypatch, tmp_path, capsys):

@@ -4,6 +4,7 @@ What any param may be is left to ``cilp.schema``.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ length of one text or list."""
 LARGEST = 2**63 - 1
 FLOATS = (1e-30, 1e30)
 """Sizes that a 32-bit float holds with room to calculate."""
+OF_ANOTHER_BASE = re.compile(r"[-+]?0[\d_]|[-+]?0b|.*:")
+"""Whole numbers of YAML 1.1, which PyYAML reads (octal, binary and sexagesimal), that are others in DVC's YAML 1.2."""
 UNREADABLE = (yaml.YAMLError, *params.UNREADABLE)
 """What PyYAML raises for a scalar that is not what it looks like or claims to be."""
 
@@ -88,6 +91,11 @@ def _check_nodes(loader: yaml.SafeLoader, root: yaml.Node) -> None:
                     f"{shown(key)} is {shown(node.value)}, which cannot be read as {shown(kind)}; put a text into "
                     "quotes."
                 ) from None
+            if node.tag == "tag:yaml.org,2002:int" and OF_ANOTHER_BASE.match(node.value):
+                raise UserError(
+                    f"{shown(key)} is {shown(node.value)}, which DVC reads as another number than Python does; legal "
+                    "are whole numbers without a leading zero and without colons."
+                )
 
 
 def _in_short(error: Exception) -> str:

@@ -9,6 +9,7 @@ right to write, or ``hf auth login``.
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -16,13 +17,15 @@ import yaml
 from cilp import params
 from cilp.console import cli
 from cilp.errors import UserError
-from cilp.pipeline.record import parse
+from cilp.evaluation.models import variants
+from cilp.pipeline.record import Lock, parse
 from cilp.raw.exported import Export, read_export
 from cilp.raw.layout import CLASSES, SPLITS
 
 SUBSET, MODELS, METRICS, LOCK_FILE = Path("data/subset"), Path("models"), Path("metrics"), Path("dvc.lock")
 SIZES = (("1K", "10K", 10_000), ("10K", "100K", 100_000), ("100K", "1M", 1_000_000))
 """The Hub's categories from 1,000 samples on: from, to, and the number of samples that is no longer in it."""
+DATA_STAGES = ("acquire", "subset")
 ORIGINS = {
     "simulate": "rendered by this project's simulator: **simulated data**",
     "folder": "taken from a folder of the publisher's own",
@@ -38,33 +41,78 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="make new repositories private")
     arguments = parser.parse_args()
     settings = params.load()
-    check_made_with(settings)
+    lock = parse(LOCK_FILE.read_text(encoding="utf-8")) if LOCK_FILE.is_file() else {}
+    check_made_with(settings, lock, DATA_STAGES)
     card = dataset_card(read_export(SUBSET), settings)
-    if arguments.models and not any(MODELS.rglob("*.pt")):
+    models, metrics = trained(settings, lock) if arguments.models else ([], [])
+    if arguments.models and not models:
         raise UserError(f"{MODELS} holds no models; train them with `dvc repro`, or fetch them with `dvc pull`.")
-    push(arguments.dataset, "dataset", SUBSET, {"README.md": card, "fiftyone.yml": FIFTYONE}, arguments.private)
+    described = {"README.md": card, "fiftyone.yml": FIFTYONE}
+    push(arguments.dataset, "dataset", SUBSET, described, arguments.private)
     if arguments.models:
-        push(arguments.models, "model", MODELS, {"README.md": model_card(arguments.dataset)}, arguments.private)
+        described = {"README.md": model_card(arguments.dataset, metrics)}
+        push(arguments.models, "model", MODELS, described, arguments.private, models)
 
 
 FIFTYONE = yaml.safe_dump({"name": "multimodal-shapes", "format": "FiftyOneDataset", "tags": ["group", "image"]})
 """What FiftyOne's ``load_from_hub`` looks for."""
 
 
-def check_made_with(settings: dict, lock_file: Path = LOCK_FILE) -> None:
-    """Raise ``UserError`` if the subset was made with other params than these, which its card would name.
+def check_made_with(settings: dict, lock: Lock, stages: Iterable[str]) -> None:
+    """Raise ``UserError`` if what ``stages`` wrote was made with other params than these, or of other data.
 
-    Without a lock file nothing is known of that.
+    Of a stage that the lock file does not know, nothing is known.
     """
-    if not lock_file.is_file():
-        return
-    lock = parse(lock_file.read_text(encoding="utf-8"))
-    for stage in ("acquire", "subset"):
-        for key, made_with in lock.get(stage, {}).get("params", {}).get("params.yaml", {}).items():
+    there = {out["path"]: out.get("md5") for stage in lock.values() for out in stage.get("outs", ())}
+    for stage in stages:
+        entry = lock.get(stage, {})
+        cure = f"run `dvc repro {stage if stage not in DATA_STAGES else DATA_STAGES[-1]}`"
+        for key, made_with in entry.get("params", {}).get("params.yaml", {}).items():
             if (now := params.lookup(settings, key)) != made_with:
-                raise UserError(
-                    f"{SUBSET} was made with {key} = {made_with}, but params.yaml says {now}; run `dvc repro subset`."
-                )
+                raise UserError(f"{made_by(stage)} made with {key} = {made_with}, but params.yaml says {now}; {cure}.")
+        for dep in entry.get("deps", ()):
+            if dep["path"] in there and dep.get("md5") != there[dep["path"]]:
+                raise UserError(f"{made_by(stage)} made of another {dep['path']} than there is now; {cure}.")
+
+
+def made_by(stage: str) -> str:
+    """What a stage wrote, as the beginning of a sentence."""
+    return f"{SUBSET} was" if stage in DATA_STAGES else f"The models of {stage} were"
+
+
+def trained(settings: dict, lock: Lock) -> tuple[list[Path], list[Path]]:
+    """Checkpoints, and JSON files of what they reach, of the stages that these params ask for.
+
+    DVC leaves behind what stages wrote that params asked for once. Without a lock file all that there are.
+
+    Raises:
+        UserError: some were made with other params or of other data.
+    """
+    if not lock:
+        return sorted(MODELS.rglob("*.pt")), sorted(METRICS.rglob("*.json"))
+    stages = [stage for stage in training_stages(settings) if stage in lock]
+    check_made_with(settings, lock, stages)
+    outs = [Path(out["path"]) for stage in stages for out in lock[stage].get("outs", ())]
+    models = [path for out in outs if out.is_relative_to(MODELS) for path in _files(out) if path.suffix == ".pt"]
+    return sorted(models), sorted(out for out in outs if out.is_relative_to(METRICS) and out.suffix == ".json")
+
+
+def _files(out: Path) -> Iterable[Path]:
+    return out.rglob("*") if out.is_dir() else [out] if out.is_file() else []
+
+
+def training_stages(settings: dict) -> list[str]:
+    """Names of the stages that train what is published."""
+    names = [name.removeprefix("fusion/") for name in variants(settings)]
+    again, sizes = (params.lookup(settings, section) for section in ("modality_dropout", "random_size"))
+    return [
+        *(f"train_fusion@{name}" for name in names),
+        *(f"train_modality_dropout@{fusion}" for fusion in again["fusion"]),
+        *("train_lidar", "pretrain_cilp", "train_projector", "train_rgb2lidar"),
+        *(f"train_random_size@{name}-{seed}" for name in names for seed in sizes["seeds"]),
+        *(f"train_random_size_auxiliary@{it}-{seed}" for it in sizes["auxiliary_losses"] for seed in sizes["seeds"]),
+        *(f"train_random_size_cilp@{seed}" for seed in sizes["seeds"]),
+    ]
 
 
 def size_category(samples: int) -> str:
@@ -111,10 +159,10 @@ Params that made it:
 """
 
 
-def model_card(dataset: str) -> str:
+def model_card(dataset: str, metrics: Iterable[Path]) -> str:
     """What the models are and what they reach, as Markdown with the Hub's metadata."""
     accuracies = []
-    for path in sorted(METRICS.rglob("*.json")):
+    for path in metrics:
         figures = json.loads(path.read_text(encoding="utf-8"))
         if "test_accuracy" in figures:
             spread = f" ± {figures['test_accuracy_std']:.4f}" if "test_accuracy_std" in figures else ""
@@ -136,8 +184,10 @@ seeds:
 """
 
 
-def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: bool) -> None:
-    """Upload ``texts`` (path in the repository to content) and the files of ``folder``; make the repository if missing.
+def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: bool, files: Iterable[Path] = ()) -> None:
+    """Upload ``texts`` (path in the repository to content) and the files of ``folder``, or of those ``files`` alone.
+
+    The repository is made if it is missing.
 
     Raises:
         UserError: no token, no right to write, or no network.
@@ -156,6 +206,7 @@ def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: boo
             repo_type=kind,
             folder_path=folder,
             ignore_patterns=[".gitignore"],
+            allow_patterns=[path.relative_to(folder).as_posix() for path in files] or None,
             delete_patterns=["data/*"] if kind == "dataset" else ["*.pt"],  # of an earlier push: no other file
         )
     except errors.HfHubHTTPError as error:

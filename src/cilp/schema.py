@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from cilp import params
@@ -22,7 +23,7 @@ from cilp.evaluation.models import BASELINES, DECISION
 from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
-from cilp.models.fusion import FUSIONS, with_two_encoders
+from cilp.models.fusion import FUSIONS, TwoEncoders, kind, with_two_encoders
 from cilp.plain_yaml import check_floats, check_plain
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
@@ -175,6 +176,8 @@ SECTIONS: dict[str, type] = {
 }
 
 
+EMPTIED = (Path("data/raw"), Path("data/subset"))
+"""Folders that stages write, in which a user might keep data."""
 NESTED = ("data", "seeds", "device", "fusion", "random_size", "data_efficiency", "cilp_ablation", "audit")
 """Params and sections that are checked one by one."""
 
@@ -192,17 +195,17 @@ def check(settings: dict[str, Any]) -> None:
     for source, schema in SOURCES.items():
         params.section(settings, f"data.{source}", schema)
     if data.source == "folder":
-        params.section(settings, "data.folder", FolderParams).source()
+        _check_place(params.section(settings, "data.folder", FolderParams).source())
     check_seeds(params.lookup(settings, "seeds"))
     params.choice(settings, "device", DEVICES)
     sections = {key: params.section(settings, key, schema) for key, schema in SECTIONS.items()}
     _only(params.lookup(settings, "fusion"), "fusion", FUSIONS)
     fusions = {f"fusion.{name}": params.section(settings, f"fusion.{name}", FusionProtocol) for name in FUSIONS}
-    for name in FUSIONS:
-        if fusions[f"fusion.{name}"].auxiliary_losses and name not in with_two_encoders():
+    for key, protocol in fusions.items():
+        if protocol.auxiliary_losses and not _has_two_encoders(key.removeprefix("fusion.")):
             raise UserError(
-                f"fusion.{name}.auxiliary_losses is true, but {name} has no encoder for each sensor; "
-                f"those that have: {', '.join(with_two_encoders())}."
+                f"{key}.auxiliary_losses is True, which is legal where each sensor has an encoder: "
+                f"{', '.join(with_two_encoders())}."
             )
     sections |= fusions
     recipes = _check_ablation(settings)
@@ -212,14 +215,25 @@ def check(settings: dict[str, Any]) -> None:
     if data.source == "simulate":
         _check_batches(data, sections | recipes)
     if random_size.seeds(settings):
-        sizes = random_size.sizes(settings)
-        samples = 2 * sizes.train
-        for key, protocol in fusions.items():
-            sizes.slowed(protocol, key)
+        samples = 2 * random_size.sizes(settings).train
         for key, section in sections.items():
             if key.startswith("fusion.") or key in ("lidar", "cilp", "projector", "rgb2lidar"):
                 _check_batch(key, section.batch_size, samples, "random_size.train")
     check_floats(settings)
+
+
+def _check_place(source: Path) -> None:
+    """Refuse a tree where stages write: DVC empties their folders before they run."""
+    for written in EMPTIED:
+        try:
+            there, out = source.resolve(), written.resolve()
+        except OSError:
+            return  # the stage says what is wrong with it
+        if there.is_relative_to(out) or out.is_relative_to(there):
+            raise UserError(
+                f"data.folder.path: {source} overlaps with {written}, which is emptied before it is written; it must "
+                "lie elsewhere: move it first."
+            )
 
 
 def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
@@ -231,8 +245,10 @@ def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
     found = {}
     for name, recipe in recipes.items():
         key = f"cilp_ablation.recipes.{name}"
-        if not re.fullmatch(r"[\w-]+", str(name)):
-            raise UserError(f"{key} must be named in letters, digits, - and _, since files are named after it.")
+        if not re.fullmatch(r"\w[\w-]*", str(name)):
+            raise UserError(
+                f"{key} must be named in letters, digits, - and _, not - first, since files are named after it."
+            )
         _only(recipe, key, RECIPE)
         title = recipe.get("title", name)
         if not isinstance(title, str) or not title.isprintable() or not title.strip() or "|" in title:
@@ -248,6 +264,11 @@ def _check_ablation(settings: dict[str, Any]) -> dict[str, CilpParams]:
         found[f"{key}.cilp"] = params.section(place, f"{key}.cilp", CilpParams)
         params.section(place, f"{key}.embedder", EmbedderParams)
     return found
+
+
+def _has_two_encoders(fusion: str) -> bool:
+    """Asked of those alone that need them: a module that is being written concerns nobody else."""
+    return issubclass(kind(fusion), TwoEncoders)
 
 
 def _check_audit(settings: dict[str, Any]) -> None:

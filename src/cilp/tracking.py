@@ -31,6 +31,8 @@ SECONDS_TO_REACH = 15.0
 """How long a run that may as well be offline tries to be online, unless WANDB_INIT_TIMEOUT says; by default, 90."""
 _unreachable: list[str] = []
 """Why it could not be: the further runs of this process do not try again."""
+_gone: list[str] = []
+"""Why W&B died in the middle of a run: the further ones of this process go on without it."""
 TABLE_ROWS = 16
 """Test samples shown in the table of predictions: the first of each class."""
 
@@ -93,8 +95,8 @@ class Run:
             return
         try:
             what(self.wandb_run)
-        except Exception as error:  # whatever a client raises that has lost its other half
-            print(f"Weights & Biases is gone ({type(error).__name__}); this run goes on without it")
+        except Exception as error:
+            _dies(error)
             self.wandb_run = None
 
     def __enter__(self) -> "Run":
@@ -114,7 +116,7 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
     mode = os.environ.get("WANDB_MODE") or params.choice(settings, "tracking.mode", MODES)
     if mode not in MODES:
         raise UserError(f"WANDB_MODE is {mode!r}; legal values: {', '.join(MODES)}.")
-    if mode == "disabled" or not world().leads:
+    if mode == "disabled" or not world().leads or _gone:
         return Run()
     try:
         import wandb
@@ -123,8 +125,8 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
     asked_online = mode == "online"
     if mode == "auto":
         mode = "online" if _has_key() and not _unreachable else "offline"
-    folder = Path("wandb").resolve()
-    folder.mkdir(exist_ok=True)
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))  # pictures of a table; elsewhere by default
 
     patience = {}
@@ -160,17 +162,40 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
             ) from None
         print(f"Weights & Biases cannot be reached ({reason}); this run and the next ones are recorded offline")
         _unreachable.append(reason)
-        run = init("offline")
+        try:
+            run = init("offline")
+        except Exception as error:
+            _dies(error)
+            return Run()
     except ValueError as error:  # pydantic's, whose text quotes the value: an address may hold a token
         names = ["WANDB_" + str(detail["loc"][0]).upper() for detail in getattr(error, "errors", list)()]
         raise UserError(
             f"Weights & Biases refuses the value of {' and '.join(names) or 'a setting'}; mend or unset it, or set "
             "WANDB_MODE=disabled."
         ) from None
-    run.define_metric("valid_loss", summary="min")
+    except Exception as error:
+        if asked_online:
+            raise
+        _dies(error)
+        return Run()
+    started = Run(run)
+    started._tell(lambda run: run.define_metric("valid_loss", summary="min"))
     for name in ("valid_accuracy", "valid_cosine", "valid_twin_accuracy", "valid_recall_at_1"):
-        run.define_metric(name, summary="max")
-    return Run(run)
+        started._tell(lambda run, name=name: run.define_metric(name, summary="max"))
+    return started
+
+
+def _dies(error: Exception) -> None:
+    """W&B raises whatever a client raises that has lost its other half."""
+    print(f"Weights & Biases is gone ({type(error).__name__}); this run and the next ones go on without it")
+    _gone.append(type(error).__name__)
+
+
+def _folder() -> Path:
+    """``wandb/`` of the project: an experiment that DVC runs in a copy below ``.dvc`` leaves nothing there."""
+    here = Path.cwd()
+    project = next((folder.parent for folder in here.parents if folder.name == ".dvc"), here)
+    return project / "wandb"
 
 
 def _has_key() -> bool:

@@ -1,6 +1,5 @@
 """The cure for a shortcut: scenes in which an object's size tells nothing of its shape, to train the same models on."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ FIRST_SCENE = 2_000_000
 """Number of the first scene that is rendered: beyond any that another stage may see."""
 MOST_SCENES = 100_000
 INPUTS = ("normalised", "plain")
+LEAST_FACTOR = 0.001
 P = TypeVar("P")
 
 
@@ -32,25 +32,18 @@ class RandomSizeParams:
     def __post_init__(self) -> None:
         if self.inputs not in INPUTS:
             raise ValueError(f"inputs is {self.inputs!r}; legal values: {', '.join(INPUTS)}.")
-        if not 0 < self.lr_factor < math.inf:
-            raise ValueError(f"lr_factor must be positive; got {self.lr_factor}.")
+        if not LEAST_FACTOR <= self.lr_factor <= 1 / LEAST_FACTOR:
+            raise ValueError(
+                f"lr_factor must lie between {LEAST_FACTOR} and {1 / LEAST_FACTOR:g}; got {self.lr_factor}."
+            )
         for name, most in (("train", MOST_SCENES), ("valid", MOST_SCENES), ("cilp_steps", 10**7)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be a whole number from 1 to {most:,}; got {getattr(self, name)}.")
 
-    def slowed(self, protocol: P, key: str) -> P:
-        """How a fusion is trained, in ``params.yaml`` at ``key``, with this part's learning rate.
-
-        Raises:
-            UserError: it would be below ``lr_min``.
-        """
+    def slowed(self, protocol: P) -> P:
+        """How a fusion is trained, at the learning rate of this part."""
         lr = self.lr_factor * protocol.lr
-        if lr < protocol.lr_min:
-            raise UserError(
-                f"random_size.lr_factor is {self.lr_factor}, and {key}.lr times that is less than {key}.lr_min, "
-                f"{protocol.lr_min}; it must be at least that."
-            )
-        return replace(protocol, lr=lr)
+        return replace(protocol, lr=lr, lr_min=min(protocol.lr_min, lr))
 
     def scenes(self) -> dict[str, range]:
         """Numbers of the scenes, by split."""
@@ -77,4 +70,6 @@ def seeds(settings: dict[str, Any]) -> list[int]:
 
 def title(settings: dict[str, Any]) -> str:
     """What these models were trained on, in words."""
-    return f"random sizes, {sizes(settings).inputs} inputs"
+    how = sizes(settings)
+    rate = "" if how.lr_factor == 1 else f", learning rate × {how.lr_factor:g}"
+    return f"random sizes, {how.inputs} inputs{rate}"

@@ -14,7 +14,10 @@ from types import FrameType
 from cilp.errors import UserError
 from cilp.pipeline.alone import alone
 from cilp.pipeline.lockfile import keep
+from cilp.pipeline.meanwhile import unchanged
 
+WRITTEN = ("data", "models", "metrics", "plots", "costs", "reports")
+"""Folders that stages write into."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SAID_OTHERWISE = re.compile(
     rf"{os.strerror(errno.ENOSPC)}|OutOfDiskSpace|\d+ requested and \d+ written|No usable temporary directory"
@@ -33,13 +36,13 @@ def run(main: Callable[[], None]) -> None:
         signal.signal(signal.SIGHUP, _terminate)
     try:
         keep()
-        with alone():
+        with alone(), unchanged():
             main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        message = _no_space(error) or (str(error) if isinstance(error, UserError) else None)
+        message = _no_space(error) or (str(error) if isinstance(error, UserError) else _missing(error))
         if message is None:
             raise
         print(f"error: {without_credentials(message)}", file=sys.stderr)
@@ -70,6 +73,15 @@ def _no_space(error: BaseException) -> str | None:
         f"Results cannot be written ({reason}{where}); free some space on the disks of {places[0]} and of {places[1]}, "
         "then run it again."
     )
+
+
+def _missing(error: BaseException) -> str | None:
+    """What to say if a file of the project is not there that a stage would have written."""
+    if not isinstance(error, FileNotFoundError) or error.filename is None:
+        return None
+    path = Path(os.fsdecode(error.filename))
+    inside = not path.is_absolute() and path.parts[:1] and path.parts[0] in WRITTEN
+    return f"{path} is missing; run `dvc repro` to write it." if inside else None
 
 
 def _is_full(folder: Path) -> bool:

@@ -16,7 +16,8 @@ class Reached:
     """One training on ``scenes`` labelled scenes, a cube and a sphere each; accuracy on the whole test set."""
 
     model: str
-    pretrained: bool
+    way: str
+    """``scratch``: without CILP; ``pretrained``: with it; ``head``: a head on CILP's image embedding alone."""
     scenes: int
     seed: int
     test_accuracy: float
@@ -27,7 +28,7 @@ def write_reached(path: Path, rows: Iterable[Reached]) -> None:
     with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(Reached)])
-        writer.writerows((row.model, int(row.pretrained), *astuple(row)[2:]) for row in rows)
+        writer.writerows(map(astuple, rows))
 
 
 def read_reached(path: Path) -> list[Reached]:
@@ -39,8 +40,7 @@ def read_reached(path: Path) -> list[Reached]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [
-                Reached(row["model"], row["pretrained"] == "1", int(row["scenes"]), int(row["seed"]),
-                        float(row["test_accuracy"]))
+                Reached(row["model"], row["way"], int(row["scenes"]), int(row["seed"]), float(row["test_accuracy"]))
                 for row in csv.DictReader(file)
             ]  # fmt: skip
     except FileNotFoundError:
@@ -48,10 +48,10 @@ def read_reached(path: Path) -> list[Reached]:
 
 
 def curves(rows: Iterable[Reached]) -> dict[str, dict[str, dict[int, dict[str, float]]]]:
-    """By model, ``pretrained`` or ``scratch``, and number of scenes: mean accuracy and spread over the seeds."""
+    """By model, way and number of scenes: mean accuracy and spread over the seeds."""
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in rows:
-        found[row.model]["pretrained" if row.pretrained else "scratch"][row.scenes].append(row.test_accuracy)
+        found[row.model][row.way][row.scenes].append(row.test_accuracy)
     return {
         model: {
             way: {count: mean_and_spread(values, "test_accuracy") for count, values in sorted(counts.items())}

@@ -120,10 +120,11 @@ def difference(values: np.ndarray, confidence: float) -> Difference:
 
     Seeds and scenes are crossed random effects, as readers and cases are in studies of several readers (Dorfman,
     Berbaum and Metz 1992, doi:10.1097/00004424-199209000-00015): the variance of the mean is (MS of seeds + MS of
-    scenes - MS of what is left) / (seeds * scenes). Degrees of freedom are those of the seeds, the fewest that it can
-    have: estimated ones (Satterthwaite) found differences among equal models too often, and so does the bootstrap
-    above, for which three seeds that agree in sign are enough (``tests/test_significance.py``). Of one seed, only
-    scenes are random; one seed on one scene shows nothing.
+    scenes - MS of what is left) / (seeds * scenes). Degrees of freedom are those of the seeds, or of fewer scenes,
+    the fewest that it can have: estimated ones (Satterthwaite) found differences among equal models too
+    often, and so does the bootstrap above, for which three seeds that agree in sign are enough
+    (``tests/test_significance.py``). Of one seed, only scenes are random; one seed on one scene shows nothing. Where
+    all differences are equal there is no variance; the p-value is then that of a sign test.
     """
     from scipy.stats import t
 
@@ -133,14 +134,15 @@ def difference(values: np.ndarray, confidence: float) -> Difference:
         return Difference(mean, -1.0, 1.0, 1.0)
     by_seed, by_scene = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     of_scenes = seeds * np.square(by_scene - mean).sum() / max(scenes - 1, 1)
-    variance, freedom = of_scenes, scenes - 1
+    variance = of_scenes
+    freedom = min(count for count in (seeds, scenes) if count > 1) - 1
     if seeds > 1:
         rest = np.square(values - by_seed - by_scene + mean).sum() / ((seeds - 1) * max(scenes - 1, 1))
         of_seeds = scenes * np.square(by_seed - mean).sum() / (seeds - 1)
-        variance, freedom = of_seeds + max(of_scenes - rest, 0.0), seeds - 1
+        variance = of_seeds + max(of_scenes - rest, 0.0)
     error = float(np.sqrt(variance / values.size))
-    if error == 0:  # the same difference in every scene and seed
-        return Difference(mean, mean, mean, float(mean == 0))
+    if error == 0:  # the same difference in every scene and seed: no more certain than that they agree in sign
+        return Difference(mean, mean, mean, 0.5**freedom if mean else 1.0)
     half = float(t.ppf((1 + confidence) / 2, freedom)) * error
     return Difference(mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, freedom)))
 

@@ -29,9 +29,9 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
     """
     most_first = sorted(audits.values(), key=lambda audit: -len(audit["models"]))
     models = list(dict.fromkeys(model for audit in most_first for model in audit["models"]))
-    width, height = 1.1 * len(titles) * len(audits), 2.2 + 0.36 * len(models)
+    width, height = 0.92 * len(titles) * len(audits), 2.4 + 0.36 * len(models)
     figure, axes = plt.subplots(
-        1, len(audits), figsize=(3.2 + width, height), sharey=True, layout="constrained", squeeze=False
+        1, len(audits), figsize=(3.6 + width, height), sharey=True, layout="constrained", squeeze=False
     )
     for axis, (name, audit) in zip(axes[0], audits.items(), strict=True):
         values = np.full((len(models), len(titles)), np.nan)
@@ -44,12 +44,13 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
             if np.isnan(value):
                 continue
             colour = "white" if abs(value - 0.5) > 0.35 else "black"
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
-        axis.set_xticks(range(len(titles)), [textwrap.fill(text, 14) for text in titles.values()], fontsize=8)
-        axis.set_yticks(range(len(models)), [title(model) for model in models], fontsize=9)
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=11, color=colour)
+        axis.set_xticks(range(len(titles)), [textwrap.fill(text, 11) for text in titles.values()], fontsize=9)
+        axis.set_yticks(range(len(models)), [title(model) for model in models], fontsize=11)
         axis.tick_params(length=0)
-        axis.set_title(f"trained on {name}", fontsize=11)
-    figure.colorbar(picture, ax=axes, label="accuracy (chance: 0.5)", aspect=30)
+        seeds = f"{audit['seeds']} seed{'' if audit['seeds'] == 1 else 's'}"
+        axis.set_title(f"trained on {name}\n({seeds})", fontsize=12)
+    figure.colorbar(picture, ax=axes, label="accuracy (chance: 0.5)", aspect=40, fraction=0.02, pad=0.01)
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)

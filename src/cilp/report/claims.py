@@ -2,8 +2,8 @@
 
 - ``fusion/add-maxpool > fusion/late-maxpool``: the first is better, beyond noise (``metrics/significance.json``).
 - ``fusion/add-maxpool ~ fusion/late-maxpool``: the difference is within noise.
-- ``rgb2lidar:test_accuracy > 0.95``, or with ``>=`` or ``<``: a figure of ``metrics/rgb2lidar.json``; further keys
-  after colons.
+- ``rgb2lidar:test_accuracy > 0.95``, or with ``>=``, ``<`` or ``<=``: a figure of ``metrics/rgb2lidar.json``; further
+  keys after colons.
 
 ``fusion/{add,late}-maxpool ~ fusion/early-maxpool`` is two claims, one for each name in braces; where the same braces
 stand again in a claim, they are the same name. What rests on another record than ``metrics/`` says another word instead
@@ -22,7 +22,7 @@ from cilp.errors import UserError
 
 CLAIM = re.compile(r"<!-- ([\w ]+): (.*?) -->")
 NAMES = re.compile(r"\{([^{}]*)\}")
-ORDERS = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
+ORDERS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 class Figures:

@@ -21,9 +21,9 @@ PANELS = {"train_loss": "training loss", "valid_loss": "validation loss"}
 
 
 def draw_loss_curves(variants: Sequence[Variant], curves: Path, target: Path) -> None:
-    """Draw the mean over the seeds of each ``<curves>/<fusion>-<downsampling>.csv`` into a PNG.
+    """Draw each ``<curves>/<fusion>-<downsampling>.csv`` into a PNG: the median of the seeds, and each of them thinly.
 
-    The spread is left to the tables: bands of seven variants on top of each other tell nothing apart.
+    The median, since on a logarithmic axis one seed that lags would be nearly all of a mean.
     """
     colour = dict(zip(dict.fromkeys(variant.fusion for variant in variants), COLOURS, strict=False))
     downsamplings = list(dict.fromkeys(variant.downsampling for variant in variants))
@@ -37,8 +37,10 @@ def draw_loss_curves(variants: Sequence[Variant], curves: Path, target: Path) ->
                 if variant.downsampling != downsampling:
                     continue
                 by_epoch = _losses(curves / f"{variant.fusion}-{downsampling}.csv", key)
-                means = [statistics.fmean(values) for values in by_epoch.values()]
-                axis.plot(list(by_epoch), means, linewidth=1.8, color=colour.get(variant.fusion, "0.5"))
+                line = {"color": colour.get(variant.fusion, "0.5"), "solid_joinstyle": "round"}
+                axis.plot(list(by_epoch), list(by_epoch.values()), linewidth=0.6, alpha=0.4, **line)
+                medians = [statistics.median(values) for values in by_epoch.values()]
+                axis.plot(list(by_epoch), medians, linewidth=1.8, **line)
             axis.set(title=f"{panel}, {DOWNSAMPLING_TITLES.get(downsampling, downsampling)}", yscale="log")
             axis.grid(True, which="major", alpha=0.3)
             axis.xaxis.get_major_locator().set_params(integer=True)

@@ -13,12 +13,16 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 Curves = Mapping[str, Mapping[str, Mapping[int, Mapping[str, float]]]]
-"""By model, ``pretrained`` or ``scratch`` and number of scenes: ``test_accuracy`` and ``test_accuracy_std``."""
+"""By model, way and number of scenes: ``test_accuracy`` and ``test_accuracy_std``."""
 TITLES = {"lidar": "LiDAR classifier", "rgb2lidar": "RGB-to-LiDAR classifier"}
 WAYS = {
     "fusion": {"scratch": "from scratch", "pretrained": "head on both CILP embeddings"},
     "lidar": {"scratch": "from scratch", "pretrained": "head on CILP's LiDAR embedding"},
-    "rgb2lidar": {"scratch": "image classifier from scratch", "pretrained": "CILP's image embedding, projected"},
+    "rgb2lidar": {
+        "scratch": "image classifier from scratch",
+        "pretrained": "CILP's image embedding, projected",
+        "head": "head on CILP's image embedding",
+    },
 }
 
 

@@ -13,8 +13,8 @@ from cilp.report.titles import title
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-ASIDE = 0.05
-"""Distance between neighbouring models, of that between two levels."""
+ASIDE = 0.004
+"""Distance between neighbouring models, of the width of a panel."""
 PANELS = {
     "beams_dropped": "share of LiDAR rays dropped",
     "range_noise": "range noise (m)",
@@ -26,8 +26,8 @@ PANELS = {
 def draw_failures(rows: Sequence[dict], target: Path) -> None:
     """A panel for each failure, a curve for each model: mean over the seeds, with bars of a standard deviation.
 
-    A classifier trained with modality dropout has the colour of the one without, dashed and hollow. Models stand side
-    by side at each level, so that no bar hides another.
+    A classifier trained with modality dropout has the colour of the one without, dashed and hollow. Models stand
+    slightly side by side at each level, so that no bar hides another. Levels are to scale, but those of a factor.
     ``rows`` hold ``model``, ``failure``, ``level``, ``accuracy`` and ``accuracy_std``.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -44,17 +44,19 @@ def draw_failures(rows: Sequence[dict], target: Path) -> None:
                 if row["model"] == model and row["failure"] == name
             )
             levels, accuracy, spread = zip(*points, strict=True)
+            places = range(len(levels)) if name == "exposure" else levels
+            width = (max(places) - min(places)) or 1
             bars = [  # shares end at 0 and 1
                 [min(s, a) for a, s in zip(accuracy, spread, strict=True)],
                 [max(min(s, 1 - a), 0.0) for a, s in zip(accuracy, spread, strict=True)],
             ]
             axis.errorbar(
-                [level + aside for level in range(len(levels))], accuracy, yerr=bars,
+                [at + aside * width for at in places], accuracy, yerr=bars,
                 color=COLOURS[number % len(COLOURS)], linestyle="--" if dropout else "-",
                 marker=MARKERS[number % len(MARKERS)], markerfacecolor="white" if dropout else None,
                 markersize=5, linewidth=1.4, elinewidth=1, capsize=2, label=title(model),
             )  # fmt: skip
-        axis.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+        axis.set_xticks(places, [f"{level:g}" for level in levels])
         axis.axhline(0.5, color="0.6", linestyle=":", linewidth=1)
         axis.set(xlabel=label, ylim=(min(0.35, lowest - 0.02), 1.02))
         axis.grid(alpha=0.3)

@@ -115,7 +115,7 @@ def _rgb2lidar(figures: Figures) -> Finding:
         "Does CILP make a LiDAR classifier work on images?",
         f"The RGB-to-LiDAR classifier reaches {accuracy:.4f} on the test set, {mark}; the LiDAR classifier, whose head "
         f"it uses, {figures['lidar']['test_accuracy']:.4f} on LiDAR.",
-        [f"rgb2lidar:test_accuracy {'>' if accuracy > MARK else '<'} {MARK}"],
+        [f"rgb2lidar:test_accuracy {'>' if accuracy > MARK else '<='} {MARK}"],
     )
 
 
@@ -217,8 +217,8 @@ def _calibration(figures: Figures) -> Finding:
     return Finding(
         "Are they as often right as they are sure?",
         f"The expected calibration error goes from {errors[best]:.4f} ({title(best)}) to {errors[worst]:.4f} "
-        f"({title(worst)}), which is {'less often right than sure' if surer else 'more often right than sure'}.",
-        [f"calibration:{worst}:overconfidence {'>' if surer else '<'} 0"],
+        f"({title(worst)}), which is {'overconfident' if surer else 'underconfident'}.",
+        [f"calibration:{worst}:overconfidence {'>' if surer else '<='} 0"],
     )
 
 

@@ -1,0 +1,77 @@
+"""Refuses what a stage wrote if its code or params changed while it ran.
+
+DVC writes down what it finds once a stage is through. What was edited meanwhile would stand in ``dvc.lock`` beside
+results that were made without it, and no later run would notice.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cilp.errors import UserError
+
+PIPELINE, PARAMS = Path("dvc.yaml"), Path("params.yaml")
+CODE = ("src/", "stages/")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """Run a stage; outside of DVC, nothing is looked at.
+
+    Raises:
+        UserError: code or a param that the stage declares is another than before.
+    """
+    stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2].partition("@")[0]
+    before = _state(stage)
+    yield
+    after = _state(stage)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if changed:
+        raise UserError(
+            f"{' and '.join(changed)} changed while this stage ran, so that its results are of neither; keep it as it "
+            "is now and run `dvc repro` again."
+        )
+
+
+def _state(stage: str) -> dict[str, Any]:
+    """Contents of the code that ``stage`` depends on, and its params, by name; nothing if it is none of a pipeline."""
+    try:
+        declared = _read(PIPELINE)["stages"][stage] if stage else {}
+        params = _read(PARAMS) if stage else {}
+    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        return {}
+    declared = declared.get("do", declared)
+    files = [
+        file
+        for path in map(_filled_in, declared.get("deps", []))
+        if path.startswith(CODE)
+        for file in ([Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("*.py")))
+    ]
+    found: dict[str, Any] = {str(file): hashlib.md5(file.read_bytes()).digest() for file in files}
+    for key in map(_filled_in, declared.get("params", [])):
+        found[key] = params
+        for part in key.split("."):
+            found[key] = found[key].get(part) if isinstance(found[key], dict) else None
+    return found
+
+
+def _read(path: Path) -> Any:
+    return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+
+
+def _filled_in(text: str) -> str:
+    """A path or key with the items of a matrix, which the stage was given as arguments: ``--fusion late``."""
+
+    def value(item: re.Match) -> str:
+        option = f"--{item[1].replace('_', '-')}"
+        return sys.argv[sys.argv.index(option) + 1] if option in sys.argv[:-1] else item[0]
+
+    return re.sub(r"\$\{item\.(\w+)\}", value, text)
