@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python benchmarks/more_seeds.py [--scenes random_size] [--variants rgb-maxpool rgb-strided ...]
 
-``--scenes half_rate`` trains them on scenes of random size as well, at half the learning rate.
+``--scenes random_size`` trains them on scenes of random size at all of the fusions' learning rate, ``half_rate`` at
+half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken.
 
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
 shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``
@@ -38,7 +39,7 @@ from cilp.training.device import describe, prepare_device
 
 PAGE = Path("docs/more-seeds.md")
 SLOWER = "/slower"
-"""Behind the name of a variant: trained at another learning rate than the study's."""
+"""Behind the name of a variant: trained at half the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Scenes:
         return Path(f"docs/{self.name}.png")
 
     def trained_by(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The params with this learning rate; at another than the study's, none of its networks is one of these."""
+        """The params with this learning rate; at another than the pipeline's, none of its networks is one of these."""
         sizes = settings["random_size"]
         if self.rate in (None, sizes["lr_factor"]):
             return settings
@@ -214,7 +215,7 @@ def tables(scenes: Scenes, found: dict[str, Any]) -> dict[str, str]:
         "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
     }
     if scenes.slower:
-        made["rates"] = by_rate(found, at_the_rate_of_the_study())
+        made["rates"] = by_rate(found, at_all_of_the_rate())
     else:
         made["together"] = averaged(scenes.together[0], together(scenes, found), confidence)
     return {f"{scenes.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
@@ -244,8 +245,8 @@ def by_seed(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def at_the_rate_of_the_study() -> dict[str, Any]:
-    """What the same networks say that were trained on the same scenes at the study's learning rate."""
+def at_all_of_the_rate() -> dict[str, Any]:
+    """What the same networks say that were trained on the same scenes at all of the learning rate."""
     return json.loads(SCENES["random_size"].results.read_text(encoding="utf-8"))
 
 
@@ -268,7 +269,7 @@ def by_rate(slower: dict[str, Any], faster: dict[str, Any]) -> str:
     """What the slower rate makes of each variant: mean accuracies, and the cells of a table of comparisons."""
     found = rates(slower, faster)
     head, ruler, *rows = comparison_rows(found, slower["significance"]["confidence"])
-    lines = [f"| variant | the study's rate | half of it |{after_the_first(head)}", f"| --- | --- {ruler}"]
+    lines = [f"| variant | all of the rate | half of it |{after_the_first(head)}", f"| --- | --- {ruler}"]
     for it, row in zip(found, rows, strict=True):
         fast = complete(faster)[it.first].mean()
         cells = [title(it.first), f"{fast:.4f}", f"{fast + it.difference.mean:.4f}"]
@@ -291,7 +292,7 @@ def series(scenes: Scenes, found: dict[str, Any]) -> dict[str, dict[str, np.ndar
     """What the picture tells apart: max-pooling and strides, or two learning rates of networks with max-pooling."""
     if not scenes.slower:
         return {words: of_fusions(found, way) for way, words in DOWNSAMPLING_TITLES.items()}
-    records = {"the study's learning rate": at_the_rate_of_the_study(), "half of it": found}
+    records = {"all of the learning rate": at_all_of_the_rate(), "half of it": found}
     return {words: of_fusions(record, "maxpool") for words, record in records.items()}
 
 

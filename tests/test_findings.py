@@ -87,7 +87,7 @@ def test_what_lies_within_noise_is_not_said_to_beat():
     unsure = told(figures)[question]
     assert unsure.answer == (
         "None of the 1 differences between fusions is beyond noise; "
-        "the largest is concatenation before addition by 0.0200."
+        "the largest is concatenation ahead of addition by 0.0200."
     )
     assert "beats" not in unsure.answer
     # and the sentence written before no longer holds

@@ -2,7 +2,7 @@
 
 Claims beside a sentence are held against ``docs/more-seeds.json`` (``more seeds``), ``docs/random-size-seeds.json``
 (``random sizes``) or ``docs/half-rate-seeds.json`` (``half rate``), where ``fusion/add-maxpool/slower`` stands beside
-the study's ``fusion/add-maxpool``.
+``fusion/add-maxpool`` at all of the learning rate.
 """
 
 import io
@@ -110,7 +110,7 @@ def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds
     confidence = found["significance"]["confidence"]
     compared = more_seeds.comparisons(found)
     if scenes.slower:
-        compared += more_seeds.rates(found, more_seeds.at_the_rate_of_the_study())
+        compared += more_seeds.rates(found, more_seeds.at_all_of_the_rate())
     figures.files["significance"] = significance_json({}, compared, confidence)
     figures.files["together"] = more_seeds.together(scenes, found)
     figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
@@ -305,7 +305,7 @@ def test_two_rates_are_compared_variant_by_variant_on_the_same_seeds(more_seeds,
     assert found["fusion/late-strided"].second == "fusion/late-strided" + more_seeds.SLOWER
     assert found["fusion/add-maxpool"].difference.mean == 0
     rows = more_seeds.by_rate(slower, trained).splitlines()
-    assert rows[0].startswith("| variant | the study's rate | half of it | difference | 95% interval |")
+    assert rows[0].startswith("| variant | all of the rate | half of it | difference | 95% interval |")
     late = next(row for row in rows if row.startswith("| late, strided convolution |"))
     assert late.startswith(f"| late, strided convolution | {1 - gained:.4f} | 1.0000 | ")
     assert {row.count("|") for row in rows} == {8}

@@ -100,7 +100,7 @@ def _differences(
         by = abs(found["difference"])
         if not found["noise"]:
             said.append(f"{ahead} beats {behind} by {by:.4f}")
-        largest = max(largest, (by, f"{ahead} before {behind} by {by:.4f}"))
+        largest = max(largest, (by, f"{ahead} ahead of {behind} by {by:.4f}"))
     if not said:
         answer = f"None of the {len(pairs)} {what} is beyond noise; the largest is {largest[1]}."
         return Finding(question, answer, claims)
