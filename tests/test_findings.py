@@ -103,9 +103,13 @@ def test_fusion_is_held_against_the_better_single_sensor():
 
 def test_the_words_follow_the_figures():
     low = told(Made(rgb2lidar=0.9))
-    assert "not above 0.95" in low["Does CILP make a LiDAR classifier work on images?"].answer
+    question = "Does CILP make a LiDAR classifier work on images?"
+    assert "not above 0.95" in low[question].answer
+    exact = Made(rgb2lidar=0.95)
+    said = told(exact)[question]
+    assert "not above 0.95" in said.answer and all(holds(claim, exact) for claim in said.claims)
     calibrated = told(Made())["Are they as often right as they are sure?"].answer
-    assert calibrated.endswith("0.0500 (LiDAR classifier), which is more often right than sure.")
+    assert calibrated.endswith("0.0500 (LiDAR classifier), which is underconfident.")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +158,22 @@ def test_what_a_loss_for_each_sensor_saves_without_the_image_is_told():
     claim = "audit/random_size-51:models:fusion/{}-maxpool-auxiliary:dark:accuracy > 0.799"
     assert {claim.format("late"), claim.format("add")} <= set(found.claims)
     assert all(holds(claim, figures) for claim in found.claims)
+
+
+def test_which_sensor_decides_where_they_disagree_is_told_by_training():
+    figures = Made()
+    question = "Which sensor do the fusions go by where the two disagree?"
+    assert question not in told(figures)
+    for name, shares in (("fixed_size", (0.01, 0.02)), ("random_size-51", (0.9, 0.95, 0.81))):
+        for model, share in zip(("add-maxpool", "concat-maxpool", "add-maxpool-auxiliary"), shares, strict=False):
+            entry = {"swapped": {"accuracy": 0.5}, "dark": {"accuracy": 0.5}, "conflict": {"accuracy": share}}
+            figures.files[f"audit/{name}"]["models"][f"fusion/{model}"] = entry
+    found = told(figures)[question]
+    assert found.answer.endswith(
+        "a share of: trained on one size, 0.010 to 0.020; trained on random sizes, 0.900 to 0.950; trained on random "
+        "sizes, with a loss for each sensor, 0.810 to 0.810."
+    )
+    assert len(found.claims) == 5 and all(holds(claim, figures) for claim in found.claims)
 
 
 def test_several_seeds_of_the_cure_are_one_finding():

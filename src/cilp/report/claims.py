@@ -73,7 +73,7 @@ def holds(claim: str, figures: Figures) -> bool:
         UserError: what it speaks of is not in the figures.
     """
     match claim.split():
-        case [left, (">" | ">=" | "<") as order, right] if ":" in left:
+        case [left, (">" | ">=" | "<" | "<=") as order, right] if ":" in left:
             return ORDERS[order](_figure(left, figures), float(right))
         case [left, ">", right]:
             found = figures.comparison(left, right)

@@ -13,10 +13,13 @@ from cilp.sensors import MAX_RANGE, returns
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
 
 ROWS = ("camera", "LiDAR", "point cloud")
 TURN, TILT = math.radians(55), math.radians(25)
 """From where point clouds are looked at: from the right and above, so that what the sensors see is in profile."""
+LIGHT = 0.72
+"""How much of the colours is used: the dark ones would not show on black."""
 REACH = 3.0
 """Metres around the middle of a point cloud that are shown."""
 
@@ -54,7 +57,8 @@ def draw_contact_sheet(columns: Sequence[Sequence[View]], target: Path) -> None:
     figure, axes = plt.subplots(rows, len(columns), figsize=size, layout="constrained", squeeze=False)
     ranges = np.concatenate([view.range[returns(view.range)] for views in columns for view in views])
     nearest, farthest = (float(ranges.min()), float(ranges.max())) if len(ranges) else (0.0, MAX_RANGE)
-    colours = matplotlib.colormaps["viridis_r"].with_extremes(bad="black")
+    light = matplotlib.colormaps["viridis_r"](np.linspace(0, LIGHT, 256))
+    colours = ListedColormap(light).with_extremes(bad="black")
     for column, views in enumerate(columns):
         for number, view in enumerate(views):
             image, depth, cloud = axes[len(ROWS) * number : len(ROWS) * (number + 1), column]
@@ -66,7 +70,7 @@ def draw_contact_sheet(columns: Sequence[Sequence[View]], target: Path) -> None:
             far = np.linalg.norm(view.points, axis=1)
             order = seen[:, 2].argsort(kind="stable")  # the nearest to the eye last, on top
             cloud.scatter(
-                *seen[order, :2].T, c=far[order], s=2, linewidths=0, cmap=colours, vmin=nearest, vmax=farthest
+                *seen[order, :2].T, c=far[order], s=3, linewidths=0, cmap=colours, vmin=nearest, vmax=farthest
             )
             cloud.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", facecolor="black")
     for axis in axes.flat:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import ceil
+from math import ceil, floor
 from statistics import fmean
 from typing import Any
 
@@ -143,9 +143,39 @@ def _audit(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterato
         + (f" The RGB-to-LiDAR classifier reaches {bridge['swapped']:.3f}." if bridge else ""),
         _bounds(names, study, "swapped", bound) if bound else [],
     )
+    yield from _conflict(audits, trained_on)
     for training, names in others:
         seeds = [sum(figures[f"audit/{name}"]["seeds"] for name in those) for those in (names, trained_on[first])]
         yield _cure(training, names, audits[training], study, seeds)
+
+
+def _conflict(audits: Mapping[str, Audit], trained_on: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """What the fusions go by if each image has the range image of the other shape, by what they were trained on."""
+    said, claims = [], []
+    for training, audit in audits.items():
+        both = {model: found for model, found in audit.items() if "conflict" in found and not _single(model)}
+        kinds = {
+            "": {model: found for model, found in both.items() if not asked(model) and not _supervised(model)},
+            ", with a loss for each sensor": {model: found for model, found in both.items() if _supervised(model)},
+            ", of networks trained apart": {model: found for model, found in both.items() if asked(model)},
+        }
+        for kind, models in kinds.items():
+            if models:
+                low, high = _range(models, "conflict")
+                said.append(f"trained on {training}{kind}, {low:.3f} to {high:.3f}")
+                claims += _bounds(trained_on[training], models, "conflict", f"< {(floor(1000 * high) + 1) / 1000}")
+    if said:
+        yield Finding(
+            "Which sensor do the fusions go by where the two disagree?",
+            "Given the image of one shape and the LiDAR of the other, they go by the image in a share of: "
+            f"{'; '.join(said)}.",
+            claims,
+        )
+
+
+def _supervised(model: str) -> bool:
+    """Whether each sensor had a loss of its own while it trained."""
+    return model.endswith("-auxiliary")
 
 
 def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds: Sequence[int]) -> Finding:
@@ -178,7 +208,7 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
             for model, found in apart.items():
                 answer += f" {title(model).capitalize()}, of networks trained apart, reaches {found['dark']:.3f}."
         claims += _bounds(names, whole, "dark", f"< {GUESSES}")
-    supervised = {model: found for model, found in audit.items() if model.endswith("-auxiliary") and "dark" in found}
+    supervised = {model: found for model, found in audit.items() if _supervised(model) and "dark" in found}
     if supervised:
         low, high = _range(supervised, "dark")
         answer += (
