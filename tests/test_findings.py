@@ -170,8 +170,8 @@ def test_which_sensor_decides_where_they_disagree_is_told_by_training():
             figures.files[f"audit/{name}"]["models"][f"fusion/{model}"] = entry
     found = told(figures)[question]
     assert found.answer.endswith(
-        "a share of: trained on one size, 0.010 to 0.020; trained on random sizes, 0.900 to 0.950; trained on random "
-        "sizes, with a loss for each sensor, 0.810 to 0.810."
+        "LiDAR of the other: trained on one size, from one loss 0.010 to 0.020; trained on random sizes, from one loss "
+        "0.900 to 0.950, from a loss for each sensor 0.810 to 0.810."
     )
     assert len(found.claims) == 5 and all(holds(claim, figures) for claim in found.claims)
 

@@ -155,19 +155,21 @@ def _conflict(audits: Mapping[str, Audit], trained_on: Mapping[str, Sequence[str
     for training, audit in audits.items():
         both = {model: found for model, found in audit.items() if "conflict" in found and not _single(model)}
         kinds = {
-            "": {model: found for model, found in both.items() if not asked(model) and not _supervised(model)},
-            ", with a loss for each sensor": {model: found for model, found in both.items() if _supervised(model)},
-            ", of networks trained apart": {model: found for model, found in both.items() if asked(model)},
+            "from one loss": {model: it for model, it in both.items() if not asked(model) and not _supervised(model)},
+            "from a loss for each sensor": {model: it for model, it in both.items() if _supervised(model)},
+            "as networks of one sensor each": {model: it for model, it in both.items() if asked(model)},
         }
+        shares = []
         for kind, models in kinds.items():
             if models:
                 low, high = _range(models, "conflict")
-                said.append(f"trained on {training}{kind}, {low:.3f} to {high:.3f}")
+                shares.append(f"{kind} {low:.3f} to {high:.3f}")
                 claims += _bounds(trained_on[training], models, "conflict", f"< {(floor(1000 * high) + 1) / 1000}")
+        said += [f"trained on {training}, {', '.join(shares)}"] if shares else []
     if said:
         yield Finding(
             "Which sensor do the fusions go by where the two disagree?",
-            "Given the image of one shape and the LiDAR of the other, they go by the image in a share of: "
+            f"Shares in which they go by the image, given that of one shape and the LiDAR of the other: "
             f"{'; '.join(said)}.",
             claims,
         )
