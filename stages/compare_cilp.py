@@ -24,7 +24,7 @@ def main() -> None:
     titles = {name: recipe.get("title", name) for name, recipe in ablation["recipes"].items()}
     seed = params.lookup(settings, "seeds")[0]
     whole = params.lookup(settings, "cilp.steps") * params.lookup(settings, "cilp.batch_size")
-    table = ablation_markdown(read_ablation(list(titles)), titles, seed, ablation["pairs"], whole, source)
+    table = ablation_markdown(read_ablation(list(titles)), titles, seed, whole, source)
     write_text(Path("metrics/cilp_results.md"), results)
     write_text(Path("metrics/cilp_ablation.md"), table)
     draw_pretraining(Path("plots/cilp.csv"), Path("plots/cilp_curves.png"))

@@ -47,11 +47,18 @@ def test_exactly_the_declared_recipes_are_read(tmp_path):
     folder.mkdir(parents=True)
     for name, accuracy in (("ours", 0.9), ("left-over", 0.1)):
         figures = {"unscaled_loss": 3.0, "recall_at_1": 0.4, "recall_at_5": 0.8, "rgb2lidar_accuracy": accuracy}
-        (folder / f"{name}.json").write_text(json.dumps({**figures, "training_pairs": 3600}))
-    table = ablation_markdown(read_ablation(["ours"], tmp_path), {"ours": "our recipe"}, 51, 25600, 256000, "simulate")
+        figures |= {"training_pairs": 3600, "steps": 266, "batch_size": 96 if name == "ours" else 32}
+        (folder / f"{name}.json").write_text(json.dumps(figures))
+    table = ablation_markdown(read_ablation(["ours"], tmp_path), {"ours": "our recipe"}, 51, 256000, "simulate")
     assert "| our recipe | 3.000 | - | 0.400 | 0.800 | 0.9000 | 3,600 |" in table
     assert "left-over" not in table
-    assert "Seed 51 alone" in table
+    assert (
+        "Seed 51 alone" in table and "Each row pretrained on 25,536 pairs (" in table
+    )  # what it was asked less a part
+    both = {name: name for name in ("ours", "left-over")}
+    assert "on 8,512 to 25,536 pairs" in ablation_markdown(
+        read_ablation([*both], tmp_path), both, 51, 256000, "simulate"
+    )
     with pytest.raises(UserError, match="dvc repro ablate_cilp@reference"):
         read_ablation(["reference"], tmp_path)
 

@@ -80,10 +80,9 @@ def results_markdown(results: Mapping[str, Mapping[str, float]], cost: Mapping[s
 
 
 def ablation_markdown(
-    ablation: Mapping[str, Mapping[str, float]], titles: Mapping[str, str], seed: int, pairs: int, whole: int,
-    source: str,
-) -> str:  # fmt: skip
-    """Recipe by figure; each was pretrained on ``pairs``, the study's own on ``whole``."""
+    ablation: Mapping[str, Mapping[str, float]], titles: Mapping[str, str], seed: int, whole: int, source: str
+) -> str:
+    """Recipe by figure; the study's own was pretrained on ``whole`` pairs."""
     lines = [
         f"| recipe | {' | '.join(title for title, _ in ABLATION.values())} |",
         "| --- |" + " --- |" * len(ABLATION),
@@ -91,8 +90,10 @@ def ablation_markdown(
     for name, figures in ablation.items():
         cells = [f"{figures[key]:,.{d}f}" if key in figures else "-" for key, (_, d) in ABLATION.items()]
         lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
+    seen = sorted({int(figures["steps"] * figures["batch_size"]) for figures in ablation.values()})
+    pairs = " to ".join(f"{count:,}" for count in (seen if len(seen) == 1 else (seen[0], seen[-1])))
     note = (
-        f"Seed {seed} alone, on the validation set of {SOURCES.get(source, source)}. Each row pretrained on {pairs:,} "
+        f"Seed {seed} alone, on the validation set of {SOURCES.get(source, source)}. Each row pretrained on {pairs} "
         f"pairs (drawn again and again from those there are), the study on {whole:,}. Small differences may be noise."
     )
     return "\n".join(["# What each part of the recipe is worth", "", *lines, "", note]) + "\n"
