@@ -76,7 +76,7 @@ def contrastive(steps, embedder):
 
 
 classifier("late", "strided", 2, 17)  # 48 samples: batches of 17, 17 and 14, of which the odd ones part unequally
-auxiliary("add", "strided", 2, 17)  # a loss for each sensor
+auxiliary("add", "strided", 1, 17)  # a loss for each sensor
 classifier("concat", "maxpool", 1, 47)  # the last batch is a single sample
 # not "he": with biases of zero, black background begins at ReLU's corner, where rounding decides about the gradient
 contrastive(3, EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "torch"))
