@@ -52,9 +52,9 @@ def _read(path: Path, cure: str) -> dict[str, float]:
 
 
 def results_markdown(results: Mapping[str, Mapping[str, float]], cost: Mapping[str, Any], source: str) -> str:
-    """Model by figure, mean ± spread over the seeds, beside what the reference study reported on real data."""
+    """Model by figure, mean ± spread over the seeds, beside what the reference study reported of its own."""
     lines = [
-        "| model | figure | here | parameters | reference study, real data |",
+        "| model | figure | here | parameters | reference study, original renderings |",
         "| --- | --- | --- | --- | --- |",
     ]
     for model, title, figure, key, digits, reference in ROWS:
