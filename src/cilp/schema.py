@@ -285,9 +285,10 @@ def _check_audit(settings: dict[str, Any]) -> None:
 
 def _check_random_size(settings: dict[str, Any]) -> None:
     """Type the section as its stages do."""
-    asked, legal = random_size.sizes(settings).auxiliary_losses, with_two_encoders()
-    if len(set(asked)) != len(asked) or not set(asked) <= set(legal):
-        raise UserError(f"random_size.auxiliary_losses must be different names out of {', '.join(legal)}; got {asked}.")
+    asked = random_size.sizes(settings).auxiliary_losses
+    if len(set(asked)) != len(asked) or not all(name in FUSIONS and _has_two_encoders(name) for name in asked):
+        legal = ", ".join(with_two_encoders())
+        raise UserError(f"random_size.auxiliary_losses must be different names out of {legal}; got {asked}.")
     random_size.seeds(settings)
     change = params.lookup(settings, "random_size.simulate")
     _only(change, "random_size.simulate", [field.name for field in fields(SimulateParams)])
