@@ -2,9 +2,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cilp.console import cli, progress
 from cilp.errors import UserError
+from cilp.pipeline import meanwhile
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_without_a_terminal_progress_is_plain_lines_at_intervals(capsys, monkeypatch):
@@ -116,6 +120,28 @@ def test_what_changes_while_a_stage_runs_is_not_written_down_beside_its_results(
         run()
     assert exit_.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {named} changed while this stage ran, so that its results")
+
+
+def test_what_dvc_fills_in_is_known_for_every_stage_of_the_pipeline(monkeypatch):
+    """A name that stays as it is written would be looked at nowhere, and an edit there go unnoticed."""
+    monkeypatch.chdir(ROOT)
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    for name, stage in yaml.safe_load(Path("dvc.yaml").read_text())["stages"].items():
+        items = {item: settings for item in stage.get("matrix", ())}
+        for item, values in stage.get("matrix", {}).items():
+            for part in values.strip("${}").split("."):
+                items[item] = items[item][part]
+        argv = [word for item in items for word in (f"--{item}", str(items[item][0]))]
+        keys = [""]
+        if "foreach" in stage:
+            keys = settings["cilp_ablation"]["recipes"] if isinstance(stage["foreach"], str) else stage["foreach"]
+        monkeypatch.setattr("sys.argv", ["stage.py", *argv])
+        for key in keys:
+            state = meanwhile._state(name, key)
+            assert len(state) > 1 and not [known for known in state if "${" in known]
+            declared = stage.get("do", stage).get("params", [])
+            assert len([known for known in state if not known.startswith(("src/", "stages/"))]) == len(declared)
+            assert all(state[known] is not None for known in state if not known.startswith("data.folder"))
 
 
 def test_by_hand_one_may_edit_while_a_stage_runs(stage, monkeypatch):
