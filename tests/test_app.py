@@ -309,13 +309,13 @@ def test_an_address_that_is_not_here_is_refused_by_its_own_option():
 
 
 def test_the_app_answers_on_loopback_and_ctrl_c_ends_it_with_its_database(project, untouched, tmp_path):
-    """Even while a page is open."""
+    """Even while a page is open; below nohup a terminal that is closed does not."""
     temporary, home = tmp_path / "temporary", tmp_path / "home"
     temporary.mkdir()
     home.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "TMPDIR": str(temporary), "HOME": str(home)}
     served = subprocess.Popen(
-        [sys.executable, "-m", "cilp.app", "--port", "0"],
+        ["sh", "-c", "trap '' HUP; exec \"$@\"", "nohup", sys.executable, "-m", "cilp.app", "--port", "0"],
         cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     watchdog = threading.Timer(120, served.kill)
@@ -348,6 +348,8 @@ def test_the_app_answers_on_loopback_and_ctrl_c_ends_it_with_its_database(projec
             if connection.status == psutil.CONN_LISTEN
         }
         assert addresses == {"127.0.0.1"}
+        served.send_signal(signal.SIGHUP)
+        assert requests.get(f"{url}/fiftyone", timeout=60).ok
         served.send_signal(signal.SIGINT)
         output, errors = served.communicate(timeout=60)
     finally:

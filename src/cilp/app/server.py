@@ -74,6 +74,8 @@ async def _serve(app: Any, listener: socket.socket, announce: Callable[[], None]
 
     stop = asyncio.Event()
     for number in SIGNALS:
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # below nohup it goes on without the terminal
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
