@@ -113,9 +113,12 @@ def main() -> None:
         return
     if not arguments.command:
         parser.error("name a command, such as dvc repro")
-    with serving() as folder:
+    # elsewhere a fork of a process that has imported NumPy is not safe: macOS' Accelerate does not survive it
+    with serving() if sys.platform == "linux" else contextlib.nullcontext() as folder:
         path = os.environ.get("PATH", os.defpath)
-        if os.access(folder / "python", os.X_OK):
+        if folder is None:
+            print(f"On {sys.platform} each stage starts by itself, more slowly")
+        elif os.access(folder / "python", os.X_OK):
             path = f"{folder}{os.pathsep}{path}"
         else:
             print(f"No program can run in {tempfile.gettempdir()} (TMPDIR): each stage starts by itself, more slowly")
