@@ -1,10 +1,10 @@
-"""Show every trained classifier scenes in which shape no longer goes along with size, light or place.
+"""Show every classifier scenes in which shape no longer goes along with size, light or place.
 
     PYTHONPATH=src python stages/audit.py
 
 Renders the conditions of ``audit.conditions``; writes ``metrics/audit/fixed_size.json``. With ``--random-size SEED``
 the classifiers are not those of the study but those trained on scenes of random size with that seed, and
-``metrics/audit/random_size-<seed>.json`` is written.
+``metrics/audit/random_size-<seed>.json`` is written. The last row is the size rule's, which is no network.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from cilp.console import cli
 from cilp.console.progress import track
 from cilp.cores import available_cores
 from cilp.evaluation.audit import audit, conditions, mean_returns, rendered, scenes_of
-from cilp.evaluation.models import classifiers, on_random_sizes
+from cilp.evaluation.models import SIZE_RULE, classifiers, on_random_sizes
 from cilp.evaluation.predictions import load_classifier, probabilities
 from cilp.training.device import prepare_device
 from cilp.training.seeds import check_seeds, summarise
@@ -34,14 +34,15 @@ def main() -> None:
     else:
         name, folder, seeds = f"random_size-{seed}", Path("models/random_size"), [seed]
         models = on_random_sizes(settings)
+    runs = [*((model, seed) for model in models for seed in seeds), (SIZE_RULE, seeds[0])]
     asked = conditions(settings)
     device = prepare_device(params.lookup(settings, "device"))
     splits = {
         name: rendered(condition.simulate, scenes, available_cores(), device, condition.lidar)
         for name, condition in track(asked.items(), "render", total=len(asked), unit="conditions")
     }
-    found = {model: {name: {} for name in asked} for model in models}
-    for model, number in track([(m, s) for m in models for s in seeds], "audit", unit="models"):
+    found = {model: {name: {} for name in asked} for model in [*models, SIZE_RULE]}
+    for model, number in track(runs, "audit", unit="models"):
         classifier = load_classifier(folder, model, number, device)
         for condition, split in splits.items():
             found[model][condition][number] = vars(audit(probabilities(classifier, split), split))

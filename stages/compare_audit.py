@@ -21,14 +21,16 @@ from cilp.report.audit import audit_markdown, draw_audit
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    titles = {name: condition.title for name, condition in conditions(settings).items()}
+    asked = conditions(settings)
+    titles = {name: condition.title for name, condition in asked.items()}
+    conflicts = [name for name, condition in asked.items() if condition.lidar == "twin"]
     found = {"one size a class": _read("fixed_size")}
     seeds = random_size.seeds(settings)
     if seeds:
         found[random_size.title(settings)] = together([_read(f"random_size-{seed}") for seed in seeds])
     table = audit_markdown(found, titles, scenes_of(settings))
     write_text(Path("metrics/audit.md"), table)
-    draw_audit(found, titles, Path("plots/audit.png"))
+    draw_audit(found, titles, Path("plots/audit.png"), conflicts)
     print(table)
 
 

@@ -112,6 +112,8 @@ def test_the_picture_and_the_table(tmp_path):
     first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
     assert first == again != changed
     models = {"fusion/late-maxpool-auxiliary": audited(0.8)["models"]["lidar"]}  # trained on random sizes alone
+    draw_audit(audits, titles, tmp_path / "5.png", ["b"])  # shares, in colours of their own
+    assert (tmp_path / "5.png").read_bytes() != first
     more = {**audits["random sizes"], "models": {**audits["random sizes"]["models"], **models}}
     draw_audit({**audits, "random sizes": more}, titles, tmp_path / "4.png")
     table = audit_markdown(audits, titles, 100)

@@ -48,6 +48,7 @@ class Made(Figures):
             "calibration": {"add-maxpool": {"expected_calibration_error": 0.01, "overconfidence": 0.01},
                             "lidar": {"expected_calibration_error": 0.05, "overconfidence": -0.05}},
             "audit/fixed_size": {**audit(swaps, 0.99), "seeds": 3},
+            "size_rule/fixed_size": {"threshold_m2": 8.125, "test_accuracy": 0.9995},
             "audit/random_size-51": audit(dict.fromkeys(names, cured), dark),
             "data_efficiency": {"fusion": labels},
         }  # fmt: skip
@@ -209,6 +210,22 @@ def test_what_pretraining_is_worth_is_told_within_a_spread(scratch, spread, word
     assert all(holds(claim, figures) for claim in found.claims)
 
 
+def test_size_alone_is_told_beside_the_networks_and_is_none_of_them():
+    """A rule that is always wrong on swapped sizes does not count among the networks that are said to go by size."""
+    figures = Made(swapped=0.05, cured=0.9)
+    before = told(figures)
+    for name in ("fixed_size", "random_size-51"):
+        entry = {"swapped": {"accuracy": 0.001}, "dark": {"accuracy": 0.9}, "conflict": {"accuracy": 0.0}}
+        figures.files[f"audit/{name}"]["models"]["size_rule"] = entry
+    found = told(figures)
+    rule = found.pop("How far does size alone go?")
+    assert "8.12 m²" in rule.answer and "0.9995 of the test set" in rule.answer and "swapped on 0.001" in rule.answer
+    assert len(rule.claims) == 2 and all(holds(claim, figures) for claim in rule.claims)
+    figures.files["audit/fixed_size"]["models"]["size_rule"]["swapped"]["accuracy"] = 0.002
+    assert not holds(rule.claims[1], figures)
+    assert found == before
+
+
 def test_an_audit_that_was_switched_off_is_not_spoken_of():
     assert "Does training on random sizes cure it?" not in told(Made(), {"one size": ["fixed_size"]})
 
@@ -271,7 +288,7 @@ def test_the_committed_report_says_what_the_committed_figures_say():
     assert [finding.question for finding in found if finding.markdown() not in report] == []
 
 
-KINDS = {"holds", "more seeds", "random sizes", "half rate", "joint parts"}
+KINDS = {"holds", "more seeds", "random sizes", "half rate", "registered", "longer", "joint parts"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The Hugging Face Hub's real client against a small Hub on loopback: publish, fetch, and what can go wrong."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -301,9 +302,34 @@ def test_models_are_those_that_the_params_ask_for_trained_on_the_data_that_there
     with pytest.raises(UserError, match=r"another data/packed\.pt than there is now; run `dvc repro train_fu"):
         publish.trained(settings, lock)
     settings["variants"]["fusion"] = ["late"]
+    lock["subset"] = {"outs": [{"path": "data/subset", "md5": "new"}]}
+    lock["pack"]["deps"] = [{"path": "data/subset", "md5": "old"}]
+    with pytest.raises(UserError, match=r"pack wrote for the models was made of another data/subset .*run `dvc repro`"):
+        publish.trained(settings, lock)
+    lock["pack"]["deps"][0]["md5"] = "new"
     settings["fusion"]["late"]["lr"] *= 2
     with pytest.raises(UserError, match=r"The models of train_fusion@late-maxpool were made with fusion\.late = "):
         publish.trained(settings, lock)
+
+
+def test_files_of_another_branch_are_not_published(tmp_path, monkeypatch):
+    """What DVC has in mind is not what lies there: that of a branch that was left without `dvc checkout`."""
+    monkeypatch.chdir(tmp_path)
+    paths = [Path("data/subset"), Path("models/lidar/seed-51.pt")]
+    for changed, refused in (
+        ({}, None), ({"uncommitted": {"modified": ["data/raw/", "models/li/"], "deleted": ["models/lidar/"]}}, None),
+        ({"uncommitted": {"modified": ["data/subset/"]}}, "data/subset is not what dvc.lock speaks of"),
+        ({"uncommitted": {"modified": ["models/lidar/"]}}, "models/lidar/seed-51.pt is not what dvc.lock"),
+    ):  # fmt: skip
+        said = subprocess.CompletedProcess([], 0, json.dumps(changed))
+        monkeypatch.setattr(publish.subprocess, "run", lambda *_, said=said, **__: said)
+        with pytest.raises(UserError, match=refused) if refused else contextlib.nullcontext():
+            publish.check_as_recorded(paths)
+
+
+def test_where_dvc_is_not_in_use_nothing_is_known_of_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    publish.check_as_recorded([Path("data/subset")])
 
 
 @pytest.mark.parametrize(

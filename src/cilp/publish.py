@@ -8,6 +8,8 @@ right to write, or ``hf auth login``.
 
 import argparse
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +19,7 @@ import yaml
 from cilp import params
 from cilp.console import cli
 from cilp.errors import UserError
-from cilp.evaluation.models import variants
+from cilp.evaluation.models import SIZE_RULE, variants
 from cilp.pipeline.record import Lock, parse
 from cilp.raw.exported import Export, read_export
 from cilp.raw.layout import CLASSES, SPLITS
@@ -26,6 +28,8 @@ SUBSET, MODELS, METRICS, LOCK_FILE = Path("data/subset"), Path("models"), Path("
 SIZES = (("1K", "10K", 10_000), ("10K", "100K", 100_000), ("100K", "1M", 1_000_000))
 """The Hub's categories from 1,000 samples on: from, to, and the number of samples that is no longer in it."""
 DATA_STAGES = ("acquire", "subset")
+BETWEEN = ("pack", "pack_unlabelled", "pack_random_size", "embed")
+"""What the models are trained on, made of the subset or beside it."""
 ORIGINS = {
     "simulate": "rendered by this project's simulator: **simulated data**",
     "folder": "taken from a folder of the publisher's own",
@@ -43,8 +47,10 @@ def main() -> None:
     settings = params.load()
     lock = parse(LOCK_FILE.read_text(encoding="utf-8")) if LOCK_FILE.is_file() else {}
     check_made_with(settings, lock, DATA_STAGES)
-    card = dataset_card(read_export(SUBSET), settings)
     models, metrics = trained(settings, lock) if arguments.models else ([], [])
+    if lock:
+        check_as_recorded([SUBSET, *models])
+    card = dataset_card(read_export(SUBSET), settings)
     if arguments.models and not models:
         raise UserError(f"{MODELS} holds no models; train them with `dvc repro`, or fetch them with `dvc pull`.")
     described = {"README.md": card, "fiftyone.yml": FIFTYONE}
@@ -65,8 +71,8 @@ def check_made_with(settings: dict, lock: Lock, stages: Iterable[str]) -> None:
     """
     there = {out["path"]: out.get("md5") for stage in lock.values() for out in stage.get("outs", ())}
     for stage in stages:
-        entry = lock.get(stage, {})
-        cure = f"run `dvc repro {stage if stage not in DATA_STAGES else DATA_STAGES[-1]}`"
+        entry, data = lock.get(stage, {}), stage in DATA_STAGES
+        cure = "run `dvc repro`" if stage in BETWEEN else f"run `dvc repro {DATA_STAGES[-1] if data else stage}`"
         for key, made_with in entry.get("params", {}).get("params.yaml", {}).items():
             if (now := params.lookup(settings, key)) != made_with:
                 raise UserError(f"{made_by(stage)} made with {key} = {made_with}, but params.yaml says {now}; {cure}.")
@@ -77,6 +83,8 @@ def check_made_with(settings: dict, lock: Lock, stages: Iterable[str]) -> None:
 
 def made_by(stage: str) -> str:
     """What a stage wrote, as the beginning of a sentence."""
+    if stage in BETWEEN:
+        return f"What {stage} wrote for the models was"
     return f"{SUBSET} was" if stage in DATA_STAGES else f"The models of {stage} were"
 
 
@@ -89,12 +97,26 @@ def trained(settings: dict, lock: Lock) -> tuple[list[Path], list[Path]]:
         UserError: some were made with other params or of other data.
     """
     if not lock:
-        return sorted(MODELS.rglob("*.pt")), sorted(METRICS.rglob("*.json"))
+        models = [path for path in MODELS.rglob("*.pt") if path.stem != SIZE_RULE]
+        return sorted(models), sorted(path for path in METRICS.rglob("*.json") if path.parent.name != SIZE_RULE)
     stages = [stage for stage in training_stages(settings) if stage in lock]
-    check_made_with(settings, lock, stages)
+    check_made_with(settings, lock, [*BETWEEN, *stages])
     outs = [Path(out["path"]) for stage in stages for out in lock[stage].get("outs", ())]
     models = [path for out in outs if out.is_relative_to(MODELS) for path in _files(out) if path.suffix == ".pt"]
     return sorted(models), sorted(out for out in outs if out.is_relative_to(METRICS) and out.suffix == ".json")
+
+
+def check_as_recorded(paths: Iterable[Path]) -> None:
+    """Raise ``UserError`` if DVC has other files in mind: of another branch, say, not yet checked out.
+
+    Where DVC is not installed, or is not in use, nothing is known.
+    """
+    done = subprocess.run([sys.executable, "-m", "dvc", "data", "status", "--json"], capture_output=True, text=True)
+    changed = json.loads(done.stdout)["uncommitted"] if not done.returncode and "uncommitted" in done.stdout else {}
+    other = [Path(path) for path in changed.get("modified", ())]
+    for path in paths:
+        if any(path.is_relative_to(it) for it in other):
+            raise UserError(f"{path} is not what dvc.lock speaks of; run `dvc checkout`, or `dvc repro`.")
 
 
 def _files(out: Path) -> Iterable[Path]:

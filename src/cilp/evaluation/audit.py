@@ -9,6 +9,7 @@ import torch
 
 from cilp import params
 from cilp.errors import UserError
+from cilp.evaluation.models import SIZE_RULE
 from cilp.sensors import lidar_angles, ray_directions, returns
 from cilp.simulation.processes import rendering
 from cilp.simulation.scenes import SimulateParams
@@ -119,7 +120,10 @@ def together(audits: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if len(audits) == 1:
         return audits[0]
     models = {
-        model: {name: summarise({n: it["models"][model][name] for n, it in enumerate(audits)}) for name in conditions}
+        model: conditions
+        if model == SIZE_RULE
+        # which is the same for all of them
+        else {name: summarise({n: it["models"][model][name] for n, it in enumerate(audits)}) for name in conditions}
         for model, conditions in audits[0]["models"].items()
     }
     return {**audits[0], "models": models, "seeds": len(audits)}

@@ -1,7 +1,11 @@
-"""Whether classifiers are right as often as they are sure."""
+"""Whether classifiers are right as often as they are sure.
+
+Floats are added by ``fsum``: the built-in ``sum`` rounds in another way from Python 3.12 on, and bytes would differ.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 
 import numpy as np
 
@@ -36,10 +40,10 @@ def reliability(probability: Sequence[float], label: Sequence[int]) -> list[Bin]
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
     """Mean distance of confidence and accuracy over all predictions, in [0, 1] (Guo et al. 2017, equation 3)."""
     total = sum(part.count for part in bins)
-    return sum(part.count * abs(part.confidence - part.accuracy) for part in bins) / total
+    return fsum(part.count * abs(part.confidence - part.accuracy) for part in bins) / total
 
 
 def overconfidence(bins: Sequence[Bin]) -> float:
     """Mean confidence minus accuracy over all predictions: above 0, the classifier is surer than it is right."""
     total = sum(part.count for part in bins)
-    return sum(part.count * (part.confidence - part.accuracy) for part in bins) / total
+    return fsum(part.count * (part.confidence - part.accuracy) for part in bins) / total

@@ -11,6 +11,8 @@ DECISION = "decision"
 """Decision-level fusion: nothing is trained, the two baselines are both asked (``cilp.models.decision``)."""
 SINGLE = ("lidar", "rgb2lidar")
 """Classifiers of the CILP half, which see one sensor as well."""
+SIZE_RULE = "size_rule"
+"""No network but one threshold on the area that the LiDAR sees (``cilp.models.size_rule``), the same for every seed."""
 
 
 def variants(settings: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cilp.errors import UserError
-from cilp.evaluation.models import asked
+from cilp.evaluation.models import SIZE_RULE, asked
 from cilp.evaluation.table import Prediction
 from cilp.models.decision import DecisionFusion
 from cilp.models.embedder import MODALITIES
@@ -15,12 +15,13 @@ from cilp.models.fusion import Fusion
 from cilp.models.lidar import LidarClassifier
 from cilp.models.normalised_fusion import NormalisedFusion
 from cilp.models.rgb2lidar import RgbToLidar
+from cilp.models.size_rule import SizeRule
 from cilp.training.checkpoint import load_checkpoint
 from cilp.training.inputs import Split, in_order, seen_by
 
 SEES = {
     Fusion: MODALITIES, NormalisedFusion: MODALITIES, DecisionFusion: MODALITIES,
-    RgbToLidar: ("rgb",), LidarClassifier: ("lidar",),
+    RgbToLidar: ("rgb",), LidarClassifier: ("lidar",), SizeRule: ("lidar",),
 }  # fmt: skip
 """Which modalities a classifier takes."""
 
@@ -28,14 +29,14 @@ SEES = {
 def load_classifier(folder: Path, name: str, seed: int, device: torch.device) -> nn.Module:
     """The classifier of a name such as ``fusion/late-maxpool``, in evaluation mode, from the checkpoints in ``folder``.
 
-    Decision-level fusion has none of its own, but those of the two that it asks.
+    Decision-level fusion has none of its own, but those of the two that it asks; the size rule has one for all seeds.
 
     Raises:
         UserError: a checkpoint is missing, unusable or of no classifier.
     """
     if parts := asked(name):
         return DecisionFusion(load_classifier(folder, part, seed, device) for part in parts).eval()
-    path = folder / name / f"seed-{seed}.pt"
+    path = folder / (f"{name}.pt" if name == SIZE_RULE else f"{name}/seed-{seed}.pt")
     model, _ = load_checkpoint(path, device)
     if not isinstance(model, tuple(SEES)):
         raise UserError(f"{path} holds a {type(model).__name__}, which is no classifier.")

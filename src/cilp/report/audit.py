@@ -1,7 +1,7 @@
 """Heat maps of accuracy by classifier and counterfactual condition."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 
 from cilp.atomic import replacing
+from cilp.evaluation.models import SIZE_RULE
 from cilp.report.titles import title
 
 matplotlib.use("Agg")
@@ -21,14 +22,19 @@ Audits = Mapping[str, Mapping[str, Any]]
 condition), and how many ``seeds``."""
 
 
-def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
+def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path, shares: Collection[str] = ()) -> None:
     """A map for each training, side by side: a row for each model, a column for each condition.
 
-    Chance is white, always right blue, always wrong red, told apart by the colour-blind as well. Where a model was not
-    trained so, the map is grey.
+    Chance is white, always right blue, always wrong red, told apart by the colour-blind as well. The columns ``shares``
+    hold no accuracy but what share of the images a model goes by, and have colours of their own, orange for the LiDAR
+    and purple for the image. Models that were not trained in each way stand behind the others; where they were not,
+    the map is grey. The size rule, which is no network, stands last.
     """
-    most_first = sorted(audits.values(), key=lambda audit: -len(audit["models"]))
-    models = list(dict.fromkeys(model for audit in most_first for model in audit["models"]))
+    every = dict.fromkeys(model for audit in audits.values() for model in audit["models"])
+    models = sorted(
+        every, key=lambda it: (it == SIZE_RULE, any(it not in audit["models"] for audit in audits.values()))
+    )
+    apart = np.array([key in shares for key in titles])
     width, height = 0.92 * len(titles) * len(audits), 2.4 + 0.36 * len(models)
     figure, axes = plt.subplots(
         1, len(audits), figsize=(3.6 + width, height), sharey=True, layout="constrained", squeeze=False
@@ -39,7 +45,14 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
             if model in audit["models"]:
                 values[row] = [audit["models"][model][key]["accuracy"] for key in titles]
         axis.set_facecolor("0.9")
-        picture = axis.imshow(values, cmap="RdBu", vmin=0.0, vmax=1.0, aspect="auto")
+        columns = np.broadcast_to(apart, values.shape)
+        right, follows = (
+            axis.imshow(np.ma.masked_where(hidden | np.isnan(values), values), cmap=cmap, vmin=0, vmax=1, aspect="auto")
+            for cmap, hidden in (("RdBu", columns), ("PuOr", ~columns))
+        )
+        for column in np.flatnonzero(apart):
+            for edge in (column - 0.5, column + 0.5):
+                axis.axvline(edge, color="white", linewidth=5)
         for (row, column), value in np.ndenumerate(values):
             if np.isnan(value):
                 continue
@@ -50,7 +63,10 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path) -> None:
         axis.tick_params(length=0)
         seeds = f"{audit['seeds']} seed{'' if audit['seeds'] == 1 else 's'}"
         axis.set_title(f"trained on {name}\n({seeds})", fontsize=12)
-    figure.colorbar(picture, ax=axes, label="accuracy (chance: 0.5)", aspect=40, fraction=0.02, pad=0.01)
+    bar = {"ax": axes, "aspect": 40, "fraction": 0.02, "pad": 0.01}
+    if apart.any():
+        figure.colorbar(follows, label="sensors disagree: 0 follows the LiDAR, 1 the image", **bar)
+    figure.colorbar(right, label="accuracy (chance: 0.5)", **bar)
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)

@@ -49,7 +49,8 @@ def draw_loss_curves(variants: Sequence[Variant], curves: Path, target: Path) ->
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
     handles = [Line2D([], [], color=c, linewidth=2, label=TITLES.get(f, f)) for f, c in colour.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    thin = Line2D([], [], color="0.3", linewidth=0.6, label="one seed (thick: median)")
+    figure.legend(handles=[*handles, thin], loc="outside lower center", ncols=4, frameon=False)
     with replacing(target, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)

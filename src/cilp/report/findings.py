@@ -7,7 +7,7 @@ from math import ceil, floor
 from statistics import fmean
 from typing import Any
 
-from cilp.evaluation.models import BASELINES, SINGLE, asked
+from cilp.evaluation.models import BASELINES, SINGLE, SIZE_RULE, asked
 from cilp.report.claims import Figures
 from cilp.report.titles import title
 
@@ -143,10 +143,30 @@ def _audit(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterato
         + (f" The RGB-to-LiDAR classifier reaches {bridge['swapped']:.3f}." if bridge else ""),
         _bounds(names, study, "swapped", bound) if bound else [],
     )
+    yield from _size_rule(figures, trained_on)
     yield from _conflict(audits, trained_on)
     for training, names in others:
         seeds = [sum(figures[f"audit/{name}"]["seeds"] for name in those) for those in (names, trained_on[first])]
         yield _cure(training, names, audits[training], study, seeds)
+
+
+def _size_rule(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """What a threshold on the area that the LiDAR sees makes of the study's test set, and of the sizes swapped."""
+    (first, *_), *_ = trained_on.values()
+    found = figures[f"audit/{first}"]["models"].get(SIZE_RULE)
+    if found is None:
+        return
+    rule, swapped = figures[f"size_rule/{first}"], found["swapped"]["accuracy"]
+    accuracy = rule["test_accuracy"]
+    yield Finding(
+        "How far does size alone go?",
+        f"One threshold, {rule['threshold_m2']:.2f} m² of area across the line of sight as the LiDAR sees it, is right "
+        f"on {accuracy:.4f} of the test set, and with sizes swapped on {swapped:.3f}.",
+        [
+            f"size_rule/{first}:test_accuracy >= {accuracy!r}",
+            f"audit/{first}:models:{SIZE_RULE}:swapped:accuracy <= {swapped!r}",
+        ],
+    )
 
 
 def _conflict(audits: Mapping[str, Audit], trained_on: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
@@ -285,11 +305,12 @@ def _labels(figures: Figures) -> Iterator[Finding]:
 
 def _single(model: str) -> bool:
     """Whether it sees one sensor alone."""
-    return model in SINGLE or model.removeprefix("fusion/").split("-")[0] in BASELINES
+    return model in (*SINGLE, SIZE_RULE) or model.removeprefix("fusion/").split("-")[0] in BASELINES
 
 
 def _sees_lidar(model: str) -> bool:
-    return model != "rgb2lidar" and not model.startswith("fusion/rgb-")
+    """Whether it is a network that sees the LiDAR."""
+    return model not in ("rgb2lidar", SIZE_RULE) and not model.startswith("fusion/rgb-")
 
 
 def _claim(figures: Figures, better: str, worse: str) -> str:

@@ -22,7 +22,7 @@ FOLDED = {
 }
 """Tables too long to be read in passing, and what the line says that unfolds them."""
 PICTURES = {
-    "fusion_loss_curves": "Training and validation loss of all variants, mean over the seeds",
+    "fusion_loss_curves": "Training and validation loss of all variants, median over the seeds and each seed thin",
     "cilp_curves": "Pretraining: training loss, twin test and recall over the steps",
     "similarity_sorted": "Cosines of all validation pairs, sorted by class",
     "calibration": "Reliability diagrams of all classifiers on the test set",

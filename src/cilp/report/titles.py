@@ -10,9 +10,11 @@ TITLES = {
     "hadamard": "Hadamard",
 }
 DOWNSAMPLING_TITLES = {"maxpool": "max-pooling", "strided": "strided convolution"}
-MODELS = {"lidar": "LiDAR classifier", "rgb2lidar": "RGB-to-LiDAR classifier"}
-
-
+MODELS = {
+    "lidar": "LiDAR classifier",
+    "rgb2lidar": "RGB-to-LiDAR classifier",
+    "size_rule": "size rule: one threshold",
+}
 TRAININGS = {"-dropout": "modality dropout", "-auxiliary": "auxiliary losses"}
 """Behind the name of a variant: how it was trained."""
 
