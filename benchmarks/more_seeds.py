@@ -3,7 +3,9 @@
     PYTHONPATH=src python benchmarks/more_seeds.py [--scenes random_size] [--variants rgb-maxpool rgb-strided ...]
 
 ``--scenes random_size`` trains them on scenes of random size at all of the fusions' learning rate, ``half_rate`` at
-half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken.
+half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken. ``registered`` trains
+those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds.
+``longer`` trains the image alone on the study's scenes, five times as long.
 
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
 shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``
@@ -24,7 +26,16 @@ from typing import Any
 
 import numpy as np
 from more_seeds_figure import draw
-from more_seeds_networks import AUXILIARY, JOINT, SUPERVISED, as_the_study, on_random_sizes, parts, shares_right
+from more_seeds_networks import (
+    AUXILIARY,
+    JOINT,
+    SUPERVISED,
+    as_the_study,
+    on_random_sizes,
+    parts,
+    registered_on_random_sizes,
+    shares_right,
+)
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -38,8 +49,20 @@ from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
 from cilp.training.device import describe, prepare_device
 
 PAGE = Path("docs/more-seeds.md")
-SLOWER = "/slower"
-"""Behind the name of a variant: trained at half the learning rate."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another training on the same scenes, which variants are held against one by one."""
+
+    scenes: str
+    """Its name among ``SCENES``."""
+    ending: str
+    """Behind the name of a variant: trained in the way that is held against it."""
+    before: str
+    """The other training, in words."""
+    after: str
+    """This one, in words."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +80,19 @@ class Scenes:
     together: tuple[str, Sequence[str]]
     """Over which networks max-pooling and strides are compared as a whole: in words, and the fusions left out."""
     ticks: Sequence[float]
-    """Of the figure: shares that are wrong."""
+    """Of the figure: shares that are wrong; none for no figure."""
+    fusions: Sequence[str] | None = None
+    """Which of those of the study; none for all."""
     beside: Sequence[str] = ()
     """Fusions beside those of the study."""
     rate: float | None = None
     """Learning rate of all networks, as a share of the fusions'; none on the study's scenes."""
-
-    @property
-    def slower(self) -> bool:
-        """Whether they stand beside the same scenes at the fusions' own learning rate."""
-        return self.rate is not None and self.rate < 1
+    epochs: int | None = None
+    """Of all networks; none for the fusions' own."""
+    registered: bool = False
+    """Whether the images are resampled to the LiDAR's grid."""
+    against: Beside | None = None
+    """What they are held against."""
 
     @property
     def results(self) -> Path:
@@ -79,7 +105,10 @@ class Scenes:
         return Path(f"docs/{self.name}.png")
 
     def trained_by(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The params with this learning rate; at another than the pipeline's, none of its networks is one of these."""
+        """The params of this training; of another than the pipeline's, none of its networks is one of these."""
+        if self.epochs is not None:
+            fusion = {name: {**protocol, "epochs": self.epochs} for name, protocol in settings["fusion"].items()}
+            return {**settings, "fusion": fusion, "seeds": []}
         sizes = settings["random_size"]
         if self.rate in (None, sizes["lr_factor"]):
             return settings
@@ -112,6 +141,17 @@ SCENES = {
 SCENES["half_rate"] = replace(
     SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", rate=0.5,
     beside=(JOINT, AUXILIARY, *SUPERVISED, DECISION),
+    against=Beside("random_size", "/slower", "all of the learning rate", "half of it"),
+)  # fmt: skip
+SCENES["registered"] = replace(
+    SCENES["half_rate"], name="registered-seeds", prefix="registered_", further=range(51, 54), ticks=(), beside=(),
+    fusions=("rgb", "early", "concat", "add", "hadamard"), registered=True,
+    against=Beside("half_rate", "/registered", "grids as they are", "registered"),
+)  # fmt: skip
+SCENES["longer"] = replace(
+    SCENES["study"], name="longer-seeds", prefix="longer_", further=range(51, 54), ticks=(), fusions=BASELINES[:1],
+    epochs=100, decides={"data": (), "fusion": BASELINES[:1], "significance": ()},
+    against=Beside("study", "/longer", "20 epochs", "100 epochs"),
 )  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
 
@@ -123,7 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     scenes, device = SCENES[arguments.scenes], prepare_device("auto")
     settings = scenes.trained_by(params.load())
-    names = variants(settings)
+    names = [name for name in variants(settings) if scenes.fusions is None or parts(name)[0] in scenes.fusions]
     names += [
         f"fusion/{fusion}-{way}"
         for fusion in scenes.beside
@@ -133,7 +173,9 @@ def main() -> None:
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
     found = begun(scenes.results, {**describe(device), **scenes.decided_by(settings)}, "right", names)
-    runs_of = as_the_study if arguments.scenes == "study" else on_random_sizes
+    runs_of = as_the_study if scenes.rate is None else on_random_sizes
+    if scenes.registered:
+        runs_of = registered_on_random_sizes
     seeds, logits, test = runs_of(settings, device)
     for seed, name in itertools.product((*seeds, *scenes.further), asked):
         if str(seed) in found["right"][name]:
@@ -214,8 +256,8 @@ def tables(scenes: Scenes, found: dict[str, Any]) -> dict[str, str]:
         "seeds": by_seed(found),
         "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
     }
-    if scenes.slower:
-        made["rates"] = by_rate(found, at_all_of_the_rate())
+    if scenes.against:
+        made["against"] = one_by_one(scenes.against, found)
     else:
         made["together"] = averaged(scenes.together[0], together(scenes, found), confidence)
     return {f"{scenes.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
@@ -245,34 +287,40 @@ def by_seed(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def at_all_of_the_rate() -> dict[str, Any]:
-    """What the same networks say that were trained on the same scenes at all of the learning rate."""
-    return json.loads(SCENES["random_size"].results.read_text(encoding="utf-8"))
+def held_against(beside: Beside) -> dict[str, Any]:
+    """What the networks of the other training say."""
+    return json.loads(SCENES[beside.scenes].results.read_text(encoding="utf-8"))
 
 
-def rates(slower: dict[str, Any], faster: dict[str, Any]) -> list[Comparison]:
-    """Each variant at the slower rate against itself at the faster, where both have the same seeds.
+def against(beside: Beside, found: dict[str, Any]) -> list[Comparison]:
+    """Each variant against itself as the other training made it on the same seeds, where it has all of these.
 
-    The first of the two is called as the variant, the second too, with ``SLOWER`` behind it.
+    The first of the two is called as the variant, the second too, with the ending behind it.
     """
-    before = complete(faster)
-    after = {
-        name: accuracy
-        for name, accuracy in complete(slower).items()
-        if slower["right"][name].keys() == faster["right"].get(name, {}).keys()
+    before, after = on_the_same_seeds(beside, found), complete(found)
+    accuracy = {**before, **{name + beside.ending: after[name] for name in before}}
+    return compare(accuracy, [(name, name + beside.ending) for name in before], found["significance"]["confidence"])
+
+
+def on_the_same_seeds(beside: Beside, found: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Shares of the variants as the other training made them, on the seeds that they have in ``found``."""
+    other = held_against(beside)["right"]
+    seeds = {name: found["right"][name].keys() for name in complete(found)}
+    return {
+        name: shares({seed: other[name][seed] for seed in of})
+        for name, of in seeds.items()
+        if of <= other.get(name, {}).keys()
     }
-    accuracy = {**before, **{name + SLOWER: of for name, of in after.items()}}
-    return compare(accuracy, [(name, name + SLOWER) for name in after], slower["significance"]["confidence"])
 
 
-def by_rate(slower: dict[str, Any], faster: dict[str, Any]) -> str:
-    """What the slower rate makes of each variant: mean accuracies, and the cells of a table of comparisons."""
-    found = rates(slower, faster)
-    head, ruler, *rows = comparison_rows(found, slower["significance"]["confidence"])
-    lines = [f"| variant | all of the rate | half of it |{after_the_first(head)}", f"| --- | --- {ruler}"]
-    for it, row in zip(found, rows, strict=True):
-        fast = complete(faster)[it.first].mean()
-        cells = [title(it.first), f"{fast:.4f}", f"{fast + it.difference.mean:.4f}"]
+def one_by_one(beside: Beside, found: dict[str, Any]) -> str:
+    """What this training makes of each variant: mean accuracies, and the cells of a table of comparisons."""
+    compared, before = against(beside, found), on_the_same_seeds(beside, found)
+    head, ruler, *rows = comparison_rows(compared, found["significance"]["confidence"])
+    lines = [f"| variant | {beside.before} | {beside.after} |{after_the_first(head)}", f"| --- | --- {ruler}"]
+    for it, row in zip(compared, rows, strict=True):
+        mean = before[it.first].mean()
+        cells = [title(it.first), f"{mean:.4f}", f"{mean + it.difference.mean:.4f}"]
         lines.append(f"| {' | '.join(cells)} |{after_the_first(row)}")
     return "\n".join(lines) + "\n"
 
@@ -285,14 +333,16 @@ def after_the_first(row: str) -> str:
 def document(scenes: Scenes, found: dict[str, Any]) -> None:
     """Put tables and figure into their places."""
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(scenes, found)))
-    draw(scenes.figure, series(scenes, found), scenes.ticks)
+    if scenes.ticks:
+        draw(scenes.figure, series(scenes, found), scenes.ticks)
 
 
 def series(scenes: Scenes, found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-    """What the picture tells apart: max-pooling and strides, or two learning rates of networks with max-pooling."""
-    if not scenes.slower:
+    """What the picture tells apart: max-pooling and strides, or two trainings of networks with max-pooling."""
+    beside = scenes.against
+    if not beside:
         return {words: of_fusions(found, way) for way, words in DOWNSAMPLING_TITLES.items()}
-    records = {"all of the learning rate": at_all_of_the_rate(), "half of it": found}
+    records = {beside.before: held_against(beside), beside.after: found}
     return {words: of_fusions(record, "maxpool") for words, record in records.items()}
 
 

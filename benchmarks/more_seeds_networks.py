@@ -4,6 +4,7 @@ Those of the study lie in ``models/``; those of further seeds are trained here, 
 """
 
 import functools
+import math
 import os
 import subprocess
 import sys
@@ -98,6 +99,35 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
     return seeds, logits, test
 
 
+def registered_on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
+    """Networks trained and tested on the same scenes, whose images are resampled to look where the LiDAR's rays do."""
+    fov = of_random_size(settings).camera_fov
+    test = registered(random_size_test(settings, device), fov)
+    data = packed.load(RANDOM_SIZE)
+    train, valid = (registered(load_split(data, split, device), fov) for split in ("train", "val"))
+
+    def logits(name: str, seed: int) -> Tensor:
+        fusion, downsampling = parts(name)
+        protocol = protocol_on_random_sizes(fusion, settings)
+        arguments = normalised(fusion, downsampling, settings)
+        label = f"{fusion}-{downsampling}, registered, seed {seed}"
+        done = train_fusion(arguments, train, valid, protocol, seed, label, build=normalised_fusion.build)
+        return said(done.model, test)
+
+    return [], logits, test
+
+
+def registered(split: Split, camera_fov: float) -> Split:
+    """Each pixel that of the image in whose direction the LiDAR's ray of that row and column points.
+
+    Nearest neighbours, so that no colour is made up; ``camera_fov`` in degrees, which must hold all of the LiDAR's.
+    """
+    x, y, z = split.directions[0].double().unbind(dim=-1)
+    half, size = math.tan(math.radians(camera_fov) / 2), split.rgb.shape[1]
+    row, column = (((1 + side / y / half) / 2 * size).floor().long() for side in (-z, x))
+    return replace(split, rgb=split.rgb[:, row, column].contiguous())
+
+
 def random_size_test(settings: dict[str, Any], device: torch.device) -> Split:
     """Held-out scenes of random size."""
     return rendered(of_random_size(settings), TEST_SCENES, available_cores(), device)
@@ -137,10 +167,14 @@ def untrained(fusion: str, downsampling: str, settings: dict[str, Any]) -> nn.Mo
         kind = DecisionLosses if fusion == AUXILIARY else DecisionFusion
         return kind(untrained(sensor, downsampling, settings) for sensor in BASELINES)
     if random_size.sizes(settings).inputs == "normalised":
-        return normalised_fusion.build(
-            fusion, downsampling, *(params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale"))
-        )
+        return normalised_fusion.build(**normalised(fusion, downsampling, settings))
     return fusions.build(**network(fusion, downsampling, protocol_of(fusion, settings)))
+
+
+def normalised(fusion: str, downsampling: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What builds a fusion that sees its inputs as the embedders do."""
+    sees = {key: params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale")}
+    return {"fusion": fusion, "downsampling": downsampling, **sees}
 
 
 def protocol_of(fusion: str, settings: dict[str, Any]) -> FusionProtocol:

@@ -1,8 +1,10 @@
 """docs/more-seeds.md shows what was trained on further seeds, and says no more than that.
 
 Claims beside a sentence are held against ``docs/more-seeds.json`` (``more seeds``), ``docs/random-size-seeds.json``
-(``random sizes``) or ``docs/half-rate-seeds.json`` (``half rate``), where ``fusion/add-maxpool/slower`` stands beside
-``fusion/add-maxpool`` at all of the learning rate.
+(``random sizes``), ``docs/half-rate-seeds.json`` (``half rate``), where ``fusion/add-maxpool/slower`` stands beside
+``fusion/add-maxpool`` at all of the learning rate, ``docs/registered-seeds.json`` (``registered``) or
+``docs/longer-seeds.json`` (``longer``), where ``fusion/rgb-maxpool/registered`` or ``fusion/rgb-maxpool/longer`` stands
+beside ``fusion/rgb-maxpool``.
 """
 
 import io
@@ -23,10 +25,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp import packed
 from cilp.errors import UserError
+from cilp.evaluation.audit import rendered
 from cilp.models import fusion, normalised_fusion
+from cilp.params import section
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
 from cilp.report.significance import significance_json
+from cilp.simulation.scenes import SimulateParams
 from cilp.training.checkpoint import load_checkpoint, save_checkpoint
 from cilp.training.classifier import logits_of, score
 from cilp.training.inputs import load_split
@@ -59,7 +64,7 @@ def trained(study):
     return json.loads((ROOT / study.results).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["study", "random_size", "half_rate"])
+@pytest.mark.parametrize("name", ["study", "random_size", "half_rate", "registered", "longer"])
 def test_its_tables_are_those_of_the_runs(more_seeds, name, monkeypatch):
     monkeypatch.chdir(ROOT)
     scenes = more_seeds.SCENES[name]
@@ -100,7 +105,13 @@ def each_run(right):
 
 @pytest.mark.parametrize(
     ("name", "kinds"),
-    [("study", ("holds", "more seeds")), ("random_size", ("random sizes",) * 2), ("half_rate", ("half rate",) * 2)],
+    [
+        ("study", ("holds", "more seeds")),
+        *(
+            (name, (kind,) * 2)
+            for name, kind in (("random_size", "random sizes"), ("half_rate", "half rate"), ("longer", "longer"))
+        ),
+    ],
 )
 def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -109,8 +120,8 @@ def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds
     figures = Figures(ROOT / "metrics")
     confidence = found["significance"]["confidence"]
     compared = more_seeds.comparisons(found)
-    if scenes.slower:
-        compared += more_seeds.rates(found, more_seeds.at_all_of_the_rate())
+    if scenes.against:
+        compared += more_seeds.against(scenes.against, found)
     figures.files["significance"] = significance_json({}, compared, confidence)
     figures.files["together"] = more_seeds.together(scenes, found)
     figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
@@ -264,17 +275,75 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     assert scenes.figure.is_file() and not more_seeds.SCENES["study"].results.exists()
 
 
-def test_the_networks_of_the_study_are_taken_at_its_own_rate_alone(more_seeds):
+def test_the_networks_of_the_study_are_taken_if_they_were_trained_alike(more_seeds):
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    rates = {}
-    for name, scenes in more_seeds.SCENES.items():
-        taken = scenes.trained_by(settings)
-        assert {key: taken[key] for key in taken if key != "random_size"} == {
-            key: settings[key] for key in settings if key != "random_size"
-        }
-        rates[name] = taken["random_size"]["lr_factor"], taken["random_size"]["seeds"]
-    seeds = settings["random_size"]["seeds"]
-    assert rates == {"study": (0.5, seeds), "random_size": (1.0, []), "half_rate": (0.5, seeds)}
+    taken = {name: scenes.trained_by(settings) for name, scenes in more_seeds.SCENES.items()}
+    seeds, random = settings["seeds"], settings["random_size"]["seeds"]
+    assert {name: it["seeds"] for name, it in taken.items() if name != "longer"} == dict.fromkeys(
+        ("study", "random_size", "half_rate", "registered"), seeds
+    )
+    assert taken["longer"]["seeds"] == []
+    assert {name: (it["random_size"]["lr_factor"], it["random_size"]["seeds"]) for name, it in taken.items()} == {
+        "study": (0.5, random), "random_size": (1.0, []), "half_rate": (0.5, random),
+        "registered": (0.5, random), "longer": (0.5, random)
+    }  # fmt: skip
+    assert taken["longer"]["fusion"]["rgb"] == {**settings["fusion"]["rgb"], "epochs": 100}
+    assert all(it["fusion"] == settings["fusion"] for name, it in taken.items() if name != "longer")
+
+
+def test_registered_images_look_where_the_lidars_rays_point(networks):
+    """Lit from everywhere, an object shows in the cells that return, and without that hardly in any of them."""
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    simulation = replace(section(settings, "data.simulate", SimulateParams), ambient=1.0, colour=(0.5, 1.0))
+    split = rendered(simulation, 10, 1, torch.device("cpu"))
+    seen = networks.registered(split, simulation.camera_fov)
+    returns = split.range < 50
+    overlap = {
+        name: ((lit & returns).sum() / (lit | returns).sum()).item()
+        for name, lit in (("registered", seen.rgb[..., :3].any(-1)), ("as it is", split.rgb[..., :3].any(-1)))
+    }
+    assert overlap["registered"] > 0.8 and overlap["as it is"] < 0.3
+    assert torch.equal(seen.range, split.range) and torch.equal(seen.label, split.label)
+
+
+def test_registered_networks_stand_beside_the_same_seeds_of_the_others(
+    more_seeds, networks, project, monkeypatch, capsys
+):
+    monkeypatch.setattr(networks, "TEST_SCENES", 3)
+    os.link(project / "data/packed.pt", project / "data/random_size.pt")
+    scenes = replace(more_seeds.SCENES["registered"], fusions=["add"], further=(54,))
+    monkeypatch.setitem(more_seeds.SCENES, "registered", scenes)
+    others = {"54": "212", "55": "222"}
+    half = more_seeds.SCENES["half_rate"].results
+    half.write_text(json.dumps({"right": {f"fusion/add-{way}": others for way in ("maxpool", "strided")}}))
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "registered", "--variants", "add-strided"])
+    more_seeds.main()
+    assert "add-strided, registered, seed 54: 48/48 samples" in capsys.readouterr().out
+    found = json.loads(scenes.results.read_text())
+    assert list(found["right"]["fusion/add-strided"]) == ["54"] and not found["right"]["fusion/add-maxpool"]
+    rows = more_seeds.one_by_one(scenes.against, found).splitlines()
+    assert rows[0].startswith("| variant | grids as they are | registered |")
+    assert [row.split(" | ")[:2] for row in rows[2:]] == [["| addition, strided convolution", "0.8333"]]
+
+
+def test_longer_trainings_stand_beside_the_studys_own(more_seeds, study, project, monkeypatch, capsys):
+    """Of the fusions that are asked for alone, none of whose networks is the study's, on all of the seeds."""
+    monkeypatch.setitem(
+        more_seeds.SCENES, "longer",
+        replace(more_seeds.SCENES["longer"], fusions=["add"], epochs=2, further=(51, 52, 54, 55)),
+    )  # fmt: skip
+    more_seeds.main()
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "longer"])
+    more_seeds.main()
+    said = capsys.readouterr().out
+    assert "add-maxpool seed 51: 96/96 samples" in said
+    scenes = more_seeds.SCENES["longer"]
+    found = json.loads(scenes.results.read_text())
+    assert list(found["right"]) == ["fusion/add-maxpool", "fusion/add-strided"]
+    assert all(list(right) == ["51", "52", "54", "55"] for right in found["right"].values())
+    assert "| variant | 20 epochs | 100 epochs | difference |" in more_seeds.PAGE.read_text()
+    assert study.figure.is_file() and not scenes.figure.exists()
 
 
 def test_the_stage_trains_by_the_params_it_is_given_and_leaves_the_project_alone(
@@ -292,20 +361,22 @@ def test_the_stage_trains_by_the_params_it_is_given_and_leaves_the_project_alone
     assert sorted(project.rglob("*")) == before
 
 
-def test_two_rates_are_compared_variant_by_variant_on_the_same_seeds(more_seeds, trained):
+def test_two_trainings_are_compared_variant_by_variant_on_the_same_seeds(more_seeds, trained, monkeypatch):
     slower = json.loads(json.dumps(trained))
     right = slower["right"]["fusion/late-strided"]
     slower["right"]["fusion/late-strided"] = dict.fromkeys(right, "2" * 1000)
     for name in ("fusion/add-strided", "fusion/late-maxpool"):
         slower["right"][name] = {"51": right["51"]}
-    found = {it.first: it for it in more_seeds.rates(slower, trained)}
+    beside = more_seeds.SCENES["half_rate"].against
+    monkeypatch.setattr(more_seeds, "held_against", {beside: trained}.__getitem__)
+    found = {it.first: it for it in more_seeds.against(beside, slower)}
     assert found.keys() == trained["right"].keys() - {"fusion/add-strided", "fusion/late-maxpool"}
     gained = found["fusion/late-strided"].difference.mean
     assert gained == pytest.approx(1 - more_seeds.shares(right).mean()) and gained > 0.01
-    assert found["fusion/late-strided"].second == "fusion/late-strided" + more_seeds.SLOWER
+    assert found["fusion/late-strided"].second == "fusion/late-strided" + "/slower"
     assert found["fusion/add-maxpool"].difference.mean == 0
-    rows = more_seeds.by_rate(slower, trained).splitlines()
-    assert rows[0].startswith("| variant | all of the rate | half of it | difference | 95% interval |")
+    rows = more_seeds.one_by_one(beside, slower).splitlines()
+    assert rows[0].startswith("| variant | all of the learning rate | half of it | difference | 95% interval |")
     late = next(row for row in rows if row.startswith("| late, strided convolution |"))
     assert late.startswith(f"| late, strided convolution | {1 - gained:.4f} | 1.0000 | ")
     assert {row.count("|") for row in rows} == {8}
