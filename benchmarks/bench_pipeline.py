@@ -23,6 +23,7 @@ STAGES = {
     "pretrain_cilp": [],
     "train_projector": [],
     "train_rgb2lidar": [],
+    "train_image": ["--told", "lidar"],
 }
 TABLES = ("compare_fusion", "ablate_strided", "compare_cilp", "compare_audit", "write_report")
 """Stages that a clone can run without data or models."""
@@ -34,7 +35,8 @@ def add_whole_study(bench: Bench, machine: dict[str, str], settings: dict) -> No
 
     The aim is for what the reference study trained: its fusions, the LiDAR classifier, and CILP with all behind it.
     """
-    costs = {path: json.loads(path.read_text()) for path in Path("costs").glob("**/*.json")}
+    measured = [path for path in Path("costs").glob("**/*.json") if not path.stem.startswith("image_")]
+    costs = {path: json.loads(path.read_text()) for path in measured}
     variants = {f"{name}-{downsampling}" for name in theirs.FUSIONS for downsampling in DOWNSAMPLINGS}
     common = {path for path in costs if path.parent.name != "fusion" or path.stem in variants}
     for what, paths, aim in (

@@ -19,17 +19,19 @@ import argparse
 import itertools
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from more_seeds_figure import draw
 from more_seeds_networks import (
     AUXILIARY,
     JOINT,
     SUPERVISED,
+    Runs,
     as_the_study,
     on_random_sizes,
     parts,
@@ -89,8 +91,8 @@ class Scenes:
     """Learning rate of all networks, as a share of the fusions'; none on the study's scenes."""
     epochs: int | None = None
     """Of all networks; none for the fusions' own."""
-    registered: bool = False
-    """Whether the images are resampled to the LiDAR's grid."""
+    runs: Callable[[dict[str, Any], torch.device], Runs] = as_the_study
+    """What gives the networks and the test set, by the params of this training."""
     against: Beside | None = None
     """What they are held against."""
 
@@ -135,7 +137,7 @@ SCENES = {
             "random_size": ("train", "valid", "inputs", "lr_factor", "simulate"), "significance": (),
         },
         together=("fusions of both sensors", (*BASELINES, JOINT, AUXILIARY, DECISION)),
-        ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, AUXILIARY, DECISION),
+        ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, AUXILIARY, DECISION), runs=on_random_sizes,
     ),
 }  # fmt: skip
 SCENES["half_rate"] = replace(
@@ -145,7 +147,7 @@ SCENES["half_rate"] = replace(
 )  # fmt: skip
 SCENES["registered"] = replace(
     SCENES["half_rate"], name="registered-seeds", prefix="registered_", further=range(51, 54), ticks=(), beside=(),
-    fusions=("rgb", "early", "concat", "add", "hadamard"), registered=True,
+    fusions=("rgb", "early", "concat", "add", "hadamard"), runs=registered_on_random_sizes,
     against=Beside("half_rate", "/registered", "grids as they are", "registered"),
 )  # fmt: skip
 SCENES["longer"] = replace(
@@ -173,10 +175,7 @@ def main() -> None:
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
     found = begun(scenes.results, {**describe(device), **scenes.decided_by(settings)}, "right", names)
-    runs_of = as_the_study if scenes.rate is None else on_random_sizes
-    if scenes.registered:
-        runs_of = registered_on_random_sizes
-    seeds, logits, test = runs_of(settings, device)
+    seeds, logits, test = scenes.runs(settings, device)
     for seed, name in itertools.product((*seeds, *scenes.further), asked):
         if str(seed) in found["right"][name]:
             continue

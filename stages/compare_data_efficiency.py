@@ -13,7 +13,7 @@ from cilp.evaluation.data_efficiency import curves, read_reached
 from cilp.report.data_efficiency import draw_efficiency, efficiency_markdown
 from cilp.report.titles import TITLES
 
-TABLES = ("fusion", "cilp")
+TABLES = ("fusion", "cilp", "image")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cilp import params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
-from cilp.evaluation.models import fusions
+from cilp.evaluation.models import ON_IMAGES, fusions
 from cilp.evaluation.significance import SignificanceParams, accuracies, compare, estimate, pairs
 from cilp.evaluation.table import read_predictions
 from cilp.report.significance import significance_json, significance_markdown
@@ -25,7 +25,8 @@ def main() -> None:
     predictions = read_predictions(Path("data/predictions.csv"))
     accuracy = accuracies(predictions, "test")
     models = {name: estimate(values, protocol) for name, values in accuracy.items()}
-    comparisons = compare(accuracy, pairs(fusions(variants), variants["downsampling"]), protocol.confidence)
+    compared = pairs(fusions(variants), variants["downsampling"], ON_IMAGES)
+    comparisons = compare(accuracy, compared, protocol.confidence)
     seeds, scenes = next(iter(accuracy.values())).shape
     samples = len({(it.scene, it.label) for it in predictions if it.split == "test"})
     source = params.lookup(settings, "data.source")

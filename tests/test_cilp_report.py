@@ -25,6 +25,8 @@ def results():
         },
         "projector": {"test_cosine": 0.9, "test_cosine_std": 0.01, "parameters": 40300},
         "rgb2lidar": {"test_accuracy": 0.98, "parameters": 988151, "seeds": 3},
+        "image_supervised": {"test_accuracy": 0.961, "parameters": 947851, "training_images": 1600},
+        "image_distilled": {"test_accuracy": 0.97, "parameters": 947851, "training_images": 3600},
     }
 
 
@@ -32,6 +34,8 @@ def test_the_table_shows_mean_spread_and_where_it_comes_from(results):
     table = results_markdown(results, COST, "simulate")
     assert "| LiDAR classifier | test accuracy | 0.9991 ± 0.0004 | 947,851 | 0.999 (validation) |" in table
     assert "| RGB-to-LiDAR | test accuracy | 0.9800 | 988,151 |" in table
+    assert "| image classifier, supervised | test accuracy | 0.9610 | 947,851 | - |" in table
+    assert "labels of 1,600 images" in table and "says of 3,600 pairs" in table
     assert "recall@5, validation | 0.900 (at best 0.950) |" in table
     for fact in ("simulated data", "3,600 pairs without labels", "400 validation pairs", "3 seeds", "600 s a seed"):
         assert fact in table

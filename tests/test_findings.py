@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -28,19 +29,23 @@ class Made(Figures):
         names = [(fusion, way) for fusion in VARIANTS["fusion"] for way in VARIANTS["downsampling"]]
         value = {name: ACCURACY[name[0]] - 0.01 * (name[1] == "strided") for name in names}
         compared = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if a[1] == b[1] or a[0] == b[0]]
+        compared = [("fusion/{}-{}".format(*a), "fusion/{}-{}".format(*b)) for a, b in compared]
+        unsure = [{name if isinstance(name, str) else "fusion/{}-{}".format(*name) for name in both} for both in noise]
+        images = {"image_supervised": 0.93, "image_distilled": 0.96, "rgb2lidar": rgb2lidar}
+        by_name = {"fusion/{}-{}".format(*name): reached for name, reached in value.items()} | images
         swaps = {name: swapped if name[0] != "rgb" else 0.99 for name in names}
         labels = {"scratch": {"25": {"test_accuracy": 0.7}, "50": {"test_accuracy": 0.9}},
                   "pretrained": {"25": {"test_accuracy": 0.85}, "50": {"test_accuracy": 0.95}}}  # fmt: skip
         self.files = {
             "significance": {
-                "models": {f"fusion/{f}-{way}": {"test_accuracy": value[f, way]} for f, way in names},
+                "models": {name: {"test_accuracy": reached} for name, reached in by_name.items()},
                 "comparisons": [
                     {
-                        "first": "fusion/{}-{}".format(*a), "second": "fusion/{}-{}".format(*b),
-                        "difference": value[b] - value[a], "low": value[b] - value[a] - 0.001,
-                        "high": value[b] - value[a] + 0.001, "p_corrected": 0.01, "within_noise": {a, b} in noise,
+                        "first": a, "second": b, "difference": by_name[b] - by_name[a],
+                        "low": by_name[b] - by_name[a] - 0.001, "high": by_name[b] - by_name[a] + 0.001,
+                        "p_corrected": 0.01, "within_noise": {a, b} in unsure,
                     }
-                    for a, b in compared
+                    for a, b in [*compared, *combinations(images, 2)]
                 ],
             },
             "rgb2lidar": {"test_accuracy": rgb2lidar},
@@ -111,6 +116,16 @@ def test_the_words_follow_the_figures():
     assert "not above 0.95" in said.answer and all(holds(claim, exact) for claim in said.claims)
     calibrated = told(Made())["Are they as often right as they are sure?"].answer
     assert calibrated.endswith("0.0500 (LiDAR classifier), which is underconfident.")
+
+
+def test_cilp_is_held_against_image_classifiers_that_take_as_many_steps():
+    sure = told(Made())["Does it take CILP?"]
+    assert "reaches 0.9300 if told the labels and 0.9600 if told the LiDAR classifier's answers" in sure.answer
+    assert "RGB-to-LiDAR classifier beats image classifier, distilled by 0.0200" in sure.answer
+    assert sure.claims == ["image_distilled > image_supervised", "rgb2lidar > image_supervised",
+                           "rgb2lidar > image_distilled"]  # fmt: skip
+    unsure = told(Made(noise=[{"image_distilled", "rgb2lidar"}]))["Does it take CILP?"]
+    assert unsure.claims[-1] == "rgb2lidar ~ image_distilled" and "2 of the 3 differences" in unsure.answer
 
 
 @pytest.mark.parametrize(
@@ -207,6 +222,24 @@ def test_what_pretraining_is_worth_is_told_within_a_spread(scratch, spread, word
         }
     found = told(figures)["What is pretraining worth to the fusion?"]
     assert f"25 labelled scenes give 0.850; {words}" in found.answer
+    assert all(holds(claim, figures) for claim in found.claims)
+
+
+@pytest.mark.parametrize(("as_long", "order"), [([0.8, 0.97], ("<", ">=")), ([0.85, 0.94], (">=", "<"))])
+def test_an_image_classifier_that_takes_as_many_steps_is_told_beside_what_is_pretrained(as_long, order):
+    figures = Made()
+    counts = ("25", "50")
+    figures.files["data_efficiency"]["rgb2lidar"] = {
+        way: {count: {"test_accuracy": value} for count, value in zip(counts, values, strict=True)}
+        for way, values in {"scratch": [0.7, 0.9], "pretrained": [0.85, 0.95], "supervised": as_long}.items()
+    }
+    found = told(figures)["What is pretraining worth to the RGB-to-LiDAR classifier?"]
+    assert f"reaches {as_long[0]:.3f} with 25 scenes and {as_long[1]:.3f} with 50." in found.answer
+    path = "data_efficiency:rgb2lidar:supervised"
+    assert found.claims[-2:] == [
+        f"{path}:{count}:test_accuracy {sign} {value}"
+        for count, sign, value in zip(counts, order, (0.85, 0.95), strict=True)
+    ]
     assert all(holds(claim, figures) for claim in found.claims)
 
 

@@ -14,6 +14,7 @@ from clone import ENVIRONMENT, run, set_params
 from tiny import FUSIONS, SEEDS, VARIANTS, stages_run
 
 from cilp import params
+from cilp.evaluation.models import SINGLE
 from cilp.evaluation.table import read_predictions
 from cilp.packing import UNLABELLED
 from cilp.pipeline import record
@@ -54,6 +55,8 @@ def test_each_variant_reports_the_contract_and_its_cost_apart(project, variant):
         ("retrieval", {f"{way}_recall_at_{k}" for way in ("image_to_lidar", "lidar_to_image") for k in (1, 5, 10)}),
         ("projector", {"valid_cosine", "test_cosine", "test_loss"}),
         ("rgb2lidar", {"valid_loss", "valid_accuracy", "test_loss", "test_accuracy"}),
+        ("image_supervised", {"valid_loss", "valid_accuracy", "test_loss", "test_accuracy"}),
+        ("image_distilled", {"valid_loss", "valid_accuracy", "test_loss", "test_accuracy"}),
     ],
 )
 def test_each_model_of_the_cilp_half_reports_mean_and_spread(project, model, figures):
@@ -72,6 +75,11 @@ def test_pretraining_sees_the_training_split_and_the_unlabelled_pool_alone(proje
     assert not set(drawn["scene"].tolist()) & set(pool["scene"].tolist())
     assert set(pool["label"].tolist()) == {UNLABELLED}
     assert json.loads((project / "metrics/cilp.json").read_text())["training_pairs"] == 2 * (8 + 2 + 3)
+    seen = {
+        told: json.loads((project / f"metrics/image_{told}.json").read_text())["training_images"]
+        for told in ("supervised", "distilled")
+    }
+    assert seen == {"supervised": 2 * 8, "distilled": 2 * (8 + 2 + 3)}
 
 
 def test_only_the_projector_trains_between_the_frozen_models(project):
@@ -93,10 +101,10 @@ def test_only_the_projector_trains_between_the_frozen_models(project):
 
 
 def test_weights_and_biases_mirrors_each_variant_and_seed_offline(project):
-    classifiers = (len(VARIANTS) + 2) * len(SEEDS)  # each fusion variant, LiDAR, RGB-to-LiDAR
+    classifiers = (len(VARIANTS) + 4) * len(SEEDS)  # each fusion variant, LiDAR, RGB-to-LiDAR, two on images
     further = 2 * len(SEEDS)  # CILP, projector
     further += len(SEEDS)  # with modality dropout
-    further += len(VARIANTS) + 2  # on random sizes, one seed: each variant, LiDAR, CILP
+    further += len(VARIANTS) + 4  # on random sizes, one seed: each variant, LiDAR, CILP, two on images
     further += 1  # and a fusion with auxiliary losses
     assert len(list((project / "wandb").glob("offline-run-*"))) == classifiers + further
     assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= classifiers
@@ -136,7 +144,9 @@ READ_TO_REFUSE = {
         *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
         *("cilp.steps", "cilp.unlabelled"),
     ],
+    "train_random_size_image": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
     "data_efficiency_cilp": ["data_efficiency.fusion"],
+    "data_efficiency_image": [f"data_efficiency.{key}" for key in ("fusion", "least_steps", "head")],
 }
 """What decides no result of a stage, but is read for an error's sake or with its section. W&B's decides none of any."""
 
@@ -368,7 +378,7 @@ def test_a_stage_that_fails_leaves_the_results_of_the_run_before_it(project):
 
 def test_every_classifier_is_asked_about_every_sample(project):
     predictions = read_predictions(project / "data/predictions.csv")
-    models = {f"fusion/{variant}" for variant in VARIANTS} | {"lidar", "rgb2lidar"}
+    models = {f"fusion/{variant}" for variant in VARIANTS} | set(SINGLE)
     assert {row.model for row in predictions} == models
     for model in models:
         metrics = json.loads((project / f"metrics/{model}.json").read_text())

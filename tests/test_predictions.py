@@ -3,7 +3,7 @@ import torch
 from synthetic import make_packed
 
 from cilp.errors import UserError
-from cilp.evaluation.models import classifiers, on_random_sizes, sensor_dependent, variants
+from cilp.evaluation.models import SINGLE, classifiers, on_random_sizes, sensor_dependent, variants
 from cilp.evaluation.predictions import load_classifier, predict, probabilities
 from cilp.evaluation.table import Prediction, confusion, read_predictions, write_predictions
 from cilp.models import fusion, lidar, projector, rgb2lidar
@@ -69,10 +69,10 @@ def test_decision_level_fusion_is_evaluated_where_both_that_it_asks_are_trained(
     ]  # fmt: skip
     assert not any("decision" in name for name in variants(settings))  # there is nothing to train
     assert on_random_sizes(settings) == [
-        *classifiers(settings)[:-2], "fusion/late-maxpool-auxiliary", "lidar", "rgb2lidar"
+        *classifiers(settings)[: -len(SINGLE)], "fusion/late-maxpool-auxiliary", *SINGLE
     ]  # fmt: skip
     settings["variants"]["fusion"] = ["lidar", "late"]
-    assert classifiers(settings) == [*variants(settings), "lidar", "rgb2lidar"]
+    assert classifiers(settings) == [*variants(settings), *SINGLE]
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path, split):

@@ -22,6 +22,8 @@ CILP = {
     "retrieval": ("image_to_lidar_recall_at_1", "image_to_lidar_recall_at_5"),
     "projector": ("valid_loss", "test_cosine"),
     "rgb2lidar": ("valid_loss", "test_accuracy"),
+    "image_supervised": ("valid_loss", "test_accuracy"),
+    "image_distilled": ("valid_loss", "test_accuracy"),
 }
 
 
@@ -143,7 +145,7 @@ def test_a_verdict_for_every_model_and_what_changed_on_main_is_no_change_of_the_
     assert line(text, "| RGB-to-LiDAR | = |")[2:] == [UNCHANGED, "+0.0110 [+0.0085, +0.0135]", f"**{BETTER}**"]
     assert (
         text.splitlines()[2]
-        == "**1 better, 1 worse, 1 within noise, 10 unchanged, 1 no spread: cannot tell, 1 no longer there.**"
+        == "**1 better, 1 worse, 1 within noise, 14 unchanged, 1 no spread: cannot tell, 1 no longer there.**"
     )
 
 

@@ -103,7 +103,7 @@ def test_imports_run_one_way():
 
 
 @pytest.mark.parametrize(
-    "stage", ["train_fusion", "train_lidar", "pretrain_cilp", "train_projector", "train_rgb2lidar"]
+    "stage", ["train_fusion", "train_lidar", "pretrain_cilp", "train_projector", "train_rgb2lidar", "train_image"]
 )
 def test_training_stages_import_neither_fiftyone_nor_torchvision(stage):
     heavy = {"fiftyone", "torchvision", "dvc", "wandb", "matplotlib", "pandas", "PIL"}

@@ -131,9 +131,10 @@ def training_stages(settings: dict) -> list[str]:
         *(f"train_fusion@{name}" for name in names),
         *(f"train_modality_dropout@{fusion}" for fusion in again["fusion"]),
         *("train_lidar", "pretrain_cilp", "train_projector", "train_rgb2lidar"),
+        *("train_image_supervised", "train_image_distilled"),
         *(f"train_random_size@{name}-{seed}" for name in names for seed in sizes["seeds"]),
         *(f"train_random_size_auxiliary@{it}-{seed}" for it in sizes["auxiliary_losses"] for seed in sizes["seeds"]),
-        *(f"train_random_size_cilp@{seed}" for seed in sizes["seeds"]),
+        *(f"train_random_size_{it}@{seed}" for it in ("cilp", "image") for seed in sizes["seeds"]),
     ]
 
 

@@ -14,6 +14,7 @@ from cilp import params
 from cilp.classifiers import random_size
 from cilp.classifiers.fewer_scenes import protocol_of
 from cilp.classifiers.fusion import FusionProtocol
+from cilp.classifiers.images import ImageParams
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
@@ -167,6 +168,7 @@ SECTIONS: dict[str, type] = {
     "embedder": EmbedderParams,
     "lidar": TrainingParams,
     "cilp": CilpParams,
+    "image_classifier": ImageParams,
     "projector": ProjectorParams,
     "rgb2lidar": TrainingParams,
     "modality_dropout": ModalityDropoutParams,

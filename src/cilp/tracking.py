@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cilp import params
+from cilp.classifiers.images import ImageValidation
 from cilp.contrastive.pretraining import Validation
 from cilp.contrastive.projection import ProjectorEpoch
 from cilp.errors import UserError
@@ -47,8 +48,8 @@ class Run:
         """Log one epoch's losses, accuracy or cosine, and learning rate, and the memory in use."""
         self._log(asdict(epoch), epoch.epoch)
 
-    def log_step(self, validation: Validation) -> None:
-        """Log the figures of CILP after a number of steps, and the memory in use."""
+    def log_step(self, validation: Validation | ImageValidation) -> None:
+        """Log the figures after a number of steps, and the memory in use."""
         self._log(asdict(validation), validation.step)
 
     def _log(self, figures: dict[str, float | None], step: int) -> None:
@@ -60,9 +61,11 @@ class Run:
     def finish_classifier(self, trained: Trained, metrics: dict[str, float], test: Split, logits: Tensor) -> None:
         """Summarise a run: figures of the checkpoint kept, cost, parameters, a table of predictions with pictures.
 
-        Lowest validation loss and highest accuracy of all epochs stand in the summary already, from ``log_epoch``.
+        Lowest validation loss and highest accuracy of all stand in the summary already, from ``log_epoch``.
         """
-        self._summarise(trained.model, metrics, trained.cost, best_epoch=trained.best.epoch)
+        unit = "step" if isinstance(trained.best, ImageValidation) else "epoch"
+        best = {f"best_{unit}": getattr(trained.best, unit)}
+        self._summarise(trained.model, metrics, trained.cost, **best)
         self._picture("predictions", lambda: _prediction_table(test, logits))
 
     def finish_cilp(self, trained: Trained, metrics: dict[str, float], similarity: Tensor) -> None:

@@ -17,7 +17,8 @@ class Reached:
 
     model: str
     way: str
-    """``scratch``: without CILP; ``pretrained``: with it; ``head``: a head on CILP's image embedding alone."""
+    """``scratch``: without CILP; ``supervised``: without it, but as long and varied alike; ``pretrained``: with it;
+    ``head``: a head on CILP's image embedding alone."""
     scenes: int
     seed: int
     test_accuracy: float

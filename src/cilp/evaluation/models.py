@@ -9,7 +9,12 @@ BASELINES = ("rgb", "lidar")
 """Fusions that see one sensor alone."""
 DECISION = "decision"
 """Decision-level fusion: nothing is trained, the two baselines are both asked (``cilp.models.decision``)."""
-SINGLE = ("lidar", "rgb2lidar")
+IMAGE = ("image_supervised", "image_distilled")
+"""What CILP is measured against: image classifiers that take as many steps, on labels and on the LiDAR classifier's
+answers."""
+ON_IMAGES = (*IMAGE, "rgb2lidar")
+"""Classifiers of the CILP half that see images."""
+SINGLE = ("lidar", "rgb2lidar", *IMAGE)
 """Classifiers of the CILP half, which see one sensor as well."""
 SIZE_RULE = "size_rule"
 """No network but one threshold on the area that the LiDAR sees (``cilp.models.size_rule``), the same for every seed."""
@@ -47,12 +52,12 @@ def on_random_sizes(settings: dict[str, Any]) -> list[str]:
 
 
 def sensor_dependent(settings: dict[str, Any]) -> list[str]:
-    """Fusions of two sensors in the first downsampling, those trained with modality dropout, then the single ones."""
+    """Fusions of two sensors in the first downsampling, those trained with modality dropout, then CILP's half."""
     declared = params.lookup(settings, "variants")
     way = declared["downsampling"][0]
     both = _in_each([fusion for fusion in fusions(declared) if fusion not in BASELINES], [way])
     dropout = [f"fusion/{fusion}-maxpool-dropout" for fusion in params.lookup(settings, "modality_dropout.fusion")]
-    return [*both, *dropout, *SINGLE]
+    return [*both, *dropout, *(model for model in SINGLE if model not in IMAGE)]
 
 
 def _in_each(fusions: Sequence[str], downsamplings: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from cilp.evaluation.table import Prediction
 from cilp.models.decision import DecisionFusion
 from cilp.models.embedder import MODALITIES
 from cilp.models.fusion import Fusion
+from cilp.models.image_classifier import ImageClassifier
 from cilp.models.lidar import LidarClassifier
 from cilp.models.normalised_fusion import NormalisedFusion
 from cilp.models.rgb2lidar import RgbToLidar
@@ -21,7 +22,7 @@ from cilp.training.inputs import Split, in_order, seen_by
 
 SEES = {
     Fusion: MODALITIES, NormalisedFusion: MODALITIES, DecisionFusion: MODALITIES,
-    RgbToLidar: ("rgb",), LidarClassifier: ("lidar",), SizeRule: ("lidar",),
+    RgbToLidar: ("rgb",), ImageClassifier: ("rgb",), LidarClassifier: ("lidar",), SizeRule: ("lidar",),
 }  # fmt: skip
 """Which modalities a classifier takes."""
 

@@ -147,8 +147,9 @@ def difference(values: np.ndarray, confidence: float) -> Difference:
     return Difference(mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, freedom)))
 
 
-def pairs(fusions: Sequence[str], downsamplings: Sequence[str]) -> list[tuple[str, str]]:
-    """What is compared: fusions with each other in either downsampling, and the downsamplings of each fusion."""
+def pairs(fusions: Sequence[str], downsamplings: Sequence[str], others: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """What is compared: fusions with each other in either downsampling, the downsamplings of each fusion, and the
+    ``others`` with each other."""
     compared = [
         (f"fusion/{first}-{way}", f"fusion/{second}-{way}")
         for way in downsamplings
@@ -159,7 +160,7 @@ def pairs(fusions: Sequence[str], downsamplings: Sequence[str]) -> list[tuple[st
         for fusion in fusions
         for first, second in itertools.combinations(downsamplings, 2)
     ]
-    return compared
+    return [*compared, *itertools.combinations(others, 2)]
 
 
 def compare(

@@ -20,6 +20,7 @@ WAYS = {
     "lidar": {"scratch": "from scratch", "pretrained": "head on CILP's LiDAR embedding"},
     "rgb2lidar": {
         "scratch": "image classifier from scratch",
+        "supervised": "the same with CILP's steps and augmentation",
         "pretrained": "CILP's image embedding, projected",
         "head": "head on CILP's image embedding",
     },
@@ -49,7 +50,8 @@ def efficiency_markdown(curves: Curves, fusion: str, seeds: int, least_steps: in
         "and the unlabelled ones.\n"
         f"- Each training has the epochs and the learning rate of its own protocol, and at least {least_steps:,} steps "
         "(`data_efficiency.least_steps`). Heads and projectors, which cost little, have more epochs than networks from "
-        "scratch: with more steps those might come closer."
+        "scratch. The image classifier is therefore trained once more, with as many steps as CILP had, on images that "
+        "are mirrored and coloured as CILP's were; the LiDAR classifier and the fusion are not."
     )
     return "\n".join([title, "", *lines, "", note]) + "\n"
 

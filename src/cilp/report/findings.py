@@ -1,13 +1,13 @@
 """What the study found, in sentences whose words and numbers follow from the figures, each with the claims it makes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import ceil, floor
 from statistics import fmean
 from typing import Any
 
-from cilp.evaluation.models import BASELINES, SINGLE, SIZE_RULE, asked
+from cilp.evaluation.models import BASELINES, IMAGE, ON_IMAGES, SINGLE, SIZE_RULE, asked
 from cilp.report.claims import Figures
 from cilp.report.titles import title
 
@@ -48,6 +48,7 @@ def findings(
     if {"maxpool", "strided"} <= set(variants["downsampling"]):
         yield _strides(figures, variants["fusion"])
     yield _rgb2lidar(figures)
+    yield _images(figures)
     yield from _audit(figures, trained_on)
     yield _calibration(figures)
     yield from _labels(figures)
@@ -117,6 +118,24 @@ def _rgb2lidar(figures: Figures) -> Finding:
         f"it uses, {figures['lidar']['test_accuracy']:.4f} on LiDAR.",
         [f"rgb2lidar:test_accuracy {'>' if accuracy > MARK else '<='} {MARK}"],
     )
+
+
+def _images(figures: Figures) -> Finding:
+    """The RGB-to-LiDAR classifier beside image classifiers that take as many steps as CILP."""
+    reached = {model: _accuracy(figures, model) for model in ON_IMAGES}
+    found = _differences(
+        figures, "Does it take CILP?", "differences between the three", [*combinations(ON_IMAGES, 2)], full=True
+    )
+    told = {
+        "image_supervised": "told the labels",
+        "image_distilled": "told the LiDAR classifier's answers to all pairs",
+    }
+    beside = " and ".join(f"{reached[model]:.4f} if {told[model]}" for model in IMAGE)
+    answer = (
+        f"An image classifier that takes as many steps on the same batches reaches {beside}; the RGB-to-LiDAR "
+        f"classifier {reached['rgb2lidar']:.4f}. {found.answer}"
+    )
+    return replace(found, answer=answer)
 
 
 Audit = dict[str, dict[str, float]]
@@ -295,12 +314,22 @@ def _labels(figures: Figures) -> Iterator[Finding]:
         path = f"data_efficiency:{model}:scratch"
         claims = [f"{path}:{count}:test_accuracy < {aim!r}" for count in scratch if count < (may or most + 1)]
         claims += [f"{path}:{does}:test_accuracy >= {aim!r}"] if does and does > few else []
-        yield Finding(
-            f"What is pretraining worth to {names[model]}?",
+        answer = (
             f"On CILP's embeddings {few} labelled scenes give {aim:.3f}; {worth}. With {most} scenes it is "
-            f"{pretrained[most]:.3f}, from scratch {scratch[most]:.3f}.",
-            claims,
+            f"{pretrained[most]:.3f}, from scratch {scratch[most]:.3f}."
         )
+        if "supervised" in ways:
+            as_long = {count: ways["supervised"][str(count)]["test_accuracy"] for count in (few, most)}
+            answer += (
+                " An image classifier that takes as many steps as CILP, from scratch on images varied alike, reaches "
+                f"{as_long[few]:.3f} with {few} scenes and {as_long[most]:.3f} with {most}."
+            )
+            claims += [
+                f"data_efficiency:{model}:supervised:{count}:test_accuracy {'<' if it < pretrained[count] else '>='} "
+                f"{pretrained[count]!r}"
+                for count, it in as_long.items()
+            ]
+        yield Finding(f"What is pretraining worth to {names[model]}?", answer, claims)
 
 
 def _single(model: str) -> bool:
@@ -310,7 +339,7 @@ def _single(model: str) -> bool:
 
 def _sees_lidar(model: str) -> bool:
     """Whether it is a network that sees the LiDAR."""
-    return model not in ("rgb2lidar", SIZE_RULE) and not model.startswith("fusion/rgb-")
+    return model not in (*ON_IMAGES, SIZE_RULE) and not model.startswith("fusion/rgb-")
 
 
 def _claim(figures: Figures, better: str, worse: str) -> str:

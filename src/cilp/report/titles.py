@@ -13,6 +13,8 @@ DOWNSAMPLING_TITLES = {"maxpool": "max-pooling", "strided": "strided convolution
 MODELS = {
     "lidar": "LiDAR classifier",
     "rgb2lidar": "RGB-to-LiDAR classifier",
+    "image_supervised": "image classifier, supervised",
+    "image_distilled": "image classifier, distilled",
     "size_rule": "size rule: one threshold",
 }
 TRAININGS = {"-dropout": "modality dropout", "-auxiliary": "auxiliary losses"}

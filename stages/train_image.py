@@ -1,0 +1,91 @@
+"""Train an image classifier as long and on the same batches as CILP, on every seed; evaluate it once on the test set.
+
+    PYTHONPATH=src python stages/train_image.py --told labels
+    PYTHONPATH=src python stages/train_image.py --told lidar
+
+Told the labels, it sees the training split alone. Told what the LiDAR classifier of its seed says, which is
+distillation, it sees the unlabelled pairs too, where ``cilp.unlabelled`` has CILP see them.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from cilp import packed, params, tracking
+from cilp.classifiers.images import ImageParams, answers, course_of, train_image
+from cilp.console import cli
+from cilp.contrastive.frozen import load_frozen
+from cilp.contrastive.pairs import load_training_pairs
+from cilp.models.blocks import count_parameters
+from cilp.models.embedder import EmbedderParams
+from cilp.models.lidar import LidarClassifier
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.classifier import logits_of, score
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import ImageSplit, load_split
+from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.unfinished import UnfinishedRuns
+
+PACKED, UNLABELLED = Path("data/packed.pt"), Path("data/unlabelled.pt")
+NAMES = {"labels": "image_supervised", "lidar": "image_distilled"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--told", choices=NAMES, required=True, help="who tells it what an image shows")
+    told = parser.parse_args().told
+    name, distils = NAMES[told], told == "lidar"
+    settings = params.load()
+    course = course_of(settings)
+    protocol = params.section(settings, "image_classifier", ImageParams)
+    embedder = params.section(settings, "embedder", EmbedderParams)
+    seeds = check_seeds(params.lookup(settings, "seeds"))
+    device = prepare_device(params.lookup(settings, "device"))
+    machine = describe(device)
+
+    data = packed.load(PACKED)
+    pool = packed.load(UNLABELLED) if distils and params.lookup(settings, "cilp.unlabelled") else None
+    train = load_training_pairs(data, pool, course.mirror, device)
+    labels = data.label[data.rows("train")].float().to(device)
+    valid, test = (load_split(data, split, device) for split in ("val", "test"))
+    print(f"{name}: {len(seeds)} seeds, {len(train):,} images, on {machine['device']}")
+    read = [PACKED] if pool is None else [PACKED, UNLABELLED]
+    runs = UnfinishedRuns(Path(f"unfinished/train_{name}"), device, read, course, protocol, embedder)
+
+    metrics, costs, curves = {}, {}, []
+    for seed in seeds:
+        target, valid_target = labels, valid.label
+        if distils:
+            teacher = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
+            target, valid_target = answers(teacher, train), answers(teacher, valid)
+        trained_by = {**asdict(course), **asdict(protocol)}
+        config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
+        with tracking.start_run(settings, group=name, name=f"{name}-{seed}", config=config) as run:
+            done = train_image(
+                train, target, valid, valid_target, course, protocol, embedder, seed, f"{name} seed {seed}",
+                run.log_step, runs.of(seed),
+            )  # fmt: skip
+            test_logits = logits_of(done.model, ImageSplit.of(test))
+            test_loss, test_accuracy = score(test_logits, test.label)
+            metrics[seed] = {
+                "valid_loss": done.best.valid_loss,
+                "valid_accuracy": done.best.valid_accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+            }
+            costs[seed] = done.cost
+            curves += [{"seed": seed, **asdict(validation)} for validation in done.history]
+            path = Path(f"models/{name}/seed-{seed}.pt")
+            save_checkpoint(path, done.model, "image_classifier", embedder.arguments(), trained_by, seed)
+            run.finish_classifier(done, metrics[seed], test, test_logits)
+
+    constants = {"parameters": count_parameters(done.model), "training_images": len(train)}
+    write_metrics(Path(f"metrics/{name}.json"), metrics, **constants)
+    write_rows(Path(f"metrics/{name}.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
+    write_rows(Path(f"plots/{name}.csv"), curves)
+    write_cost(Path(f"costs/{name}.json"), costs, **machine, seeds=seeds, samples={"train": len(train)})
+    runs.clear()
+
+
+if __name__ == "__main__":
+    cli.run(main)

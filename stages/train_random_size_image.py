@@ -1,0 +1,64 @@
+"""Train both image classifiers that CILP is measured against, with one seed, on scenes in which size tells nothing.
+
+    PYTHONPATH=src python stages/train_random_size_image.py --seed 51
+
+As long and on the same batches as CILP is pretrained there: once on labels, once on what the LiDAR classifier says.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from cilp import packed, params, tracking
+from cilp.classifiers.images import ImageParams, answers, course_of, train_image
+from cilp.classifiers.random_size import sizes
+from cilp.console import cli
+from cilp.contrastive.frozen import load_frozen
+from cilp.contrastive.pairs import load_training_pairs
+from cilp.models.embedder import EmbedderParams
+from cilp.models.lidar import LidarClassifier
+from cilp.training.checkpoint import save_checkpoint
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import load_split
+from cilp.training.unfinished import UnfinishedRuns
+
+PACKED = Path("data/random_size.pt")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, required=True)
+    seed = parser.parse_args().seed
+    settings = params.load()
+    settings["cilp"]["steps"] = sizes(settings).cilp_steps
+    course = course_of(settings)
+    protocol = params.section(settings, "image_classifier", ImageParams)
+    embedder = params.section(settings, "embedder", EmbedderParams)
+    device = prepare_device(params.lookup(settings, "device"))
+    print(f"image classifiers, random size: seed {seed} on {describe(device)['device']}")
+
+    data = packed.load(PACKED)
+    train = load_training_pairs(data, None, course.mirror, device)
+    valid = load_split(data, "val", device)
+    teacher = load_frozen(Path(f"models/random_size/lidar/seed-{seed}.pt"), LidarClassifier, device)
+    told = {
+        "image_supervised": (data.label[data.rows("train")].float().to(device), valid.label),
+        "image_distilled": (answers(teacher, train), answers(teacher, valid)),
+    }
+    trained_by = {**asdict(course), **asdict(protocol)}
+    config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
+    folder = Path(f"unfinished/train_random_size_image@{seed}")
+    for name, (target, valid_target) in told.items():
+        runs = UnfinishedRuns(folder / name, device, [PACKED], course, protocol, embedder)
+        with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
+            done = train_image(
+                train, target, valid, valid_target, course, protocol, embedder, seed,
+                f"{name}, random size, seed {seed}", run.log_step, runs.of(seed),
+            )  # fmt: skip
+        path = Path(f"models/random_size/{name}/seed-{seed}.pt")
+        save_checkpoint(path, done.model, "image_classifier", embedder.arguments(), trained_by, seed)
+    runs.clear()
+
+
+if __name__ == "__main__":
+    cli.run(main)
