@@ -25,6 +25,8 @@ WAYS = {
         "head": "head on CILP's image embedding",
     },
 }
+LOOKS = ("scratch", "pretrained", "head", "supervised")
+"""Each way has one colour and marker in all panels, in this order of both."""
 
 
 def efficiency_markdown(curves: Curves, fusion: str, seeds: int, least_steps: int, source: str) -> str:
@@ -63,13 +65,14 @@ def draw_efficiency(curves: Curves, fusion: str, target: Path) -> None:
         1, columns, figsize=(12, 4.2), sharey=True, layout="constrained", squeeze=False
     )  # fmt: skip
     for axis, (model, ways) in zip(axes[0], curves.items(), strict=False):
-        for number, way in enumerate(WAYS[model]):
+        for way in WAYS[model]:
+            look = LOOKS.index(way)
             counts = list(ways[way])
             accuracy = [ways[way][count]["test_accuracy"] for count in counts]
             spread = [ways[way][count].get("test_accuracy_std", 0.0) for count in counts]
             above = [min(s, 1 - a) for a, s in zip(accuracy, spread, strict=True)]  # a share ends at 1
             axis.errorbar(
-                counts, accuracy, yerr=[spread, above], color=COLOURS[number], marker=MARKERS[number], markersize=5,
+                counts, accuracy, yerr=[spread, above], color=COLOURS[look], marker=MARKERS[look], markersize=5,
                 linewidth=1.6, capsize=2, label=WAYS[model][way],
             )  # fmt: skip
         axis.set_xscale("log", base=2)
