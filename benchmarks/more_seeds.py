@@ -4,7 +4,8 @@
 
 ``--scenes random_size`` trains them on scenes of random size at all of the fusions' learning rate, ``half_rate`` at
 half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken. ``registered`` trains
-those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds.
+those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds;
+``course`` trains all as CILP and the image classifiers that it is measured against are (``more_seeds_course.py``).
 ``longer`` trains the image alone on the study's scenes, five times as long.
 
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
@@ -20,12 +21,13 @@ import itertools
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from more_seeds_course import IN_PART, taking_the_course
 from more_seeds_figure import draw
 from more_seeds_networks import (
     AUXILIARY,
@@ -41,6 +43,7 @@ from more_seeds_networks import (
 
 from cilp import params
 from cilp.atomic import write_json, write_text
+from cilp.classifiers.images import Course
 from cilp.console import cli
 from cilp.errors import UserError
 from cilp.evaluation.models import BASELINES, DECISION, variants
@@ -155,7 +158,18 @@ SCENES["longer"] = replace(
     epochs=100, decides={"data": (), "fusion": BASELINES[:1], "significance": ()},
     against=Beside("study", "/longer", "20 epochs", "100 epochs"),
 )  # fmt: skip
+SCENES["course"] = replace(
+    SCENES["random_size"], name="course-seeds", prefix="course_", further=range(51, 54), rate=None, ticks=(),
+    decides={
+        **SCENES["random_size"].decides,
+        "random_size": ("train", "valid", "inputs", "lr_factor", "cilp_steps", "simulate"),
+        "cilp": tuple(field.name for field in fields(Course) if field.name != "steps"), "image_classifier": (),
+    },
+    beside=(*IN_PART, DECISION), runs=taking_the_course,
+    against=Beside("half_rate", "/course", "20 epochs", "CILP's course"),
+)  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
+TITLES |= {name: f"{TITLES['concat']}, {words}" for name, words in IN_PART.items()}
 
 
 def main() -> None:

@@ -115,7 +115,10 @@ def closed(edges):
 
 
 def test_the_graph_shows_what_depends_on_what():
-    declared, drawn = closed(edges_declared()), closed(edges_drawn(graph_of("docs/pipeline.md", "## What depends on what")))
+    declared, drawn = (
+        closed(edges_declared()),
+        closed(edges_drawn(graph_of("docs/pipeline.md", "## What depends on what"))),
+    )
     assert drawn == declared
 
 

@@ -1,0 +1,71 @@
+"""What fusions that took CILP's course go by: the study's audit of those that ``more_seeds.py --scenes course`` keeps.
+
+    PYTHONPATH=src python benchmarks/course_cues.py
+
+Asks the networks with max-pooling in ``models/course``, and decision-level fusion, under each of ``audit.conditions``.
+Writes accuracies by model, seed and condition to ``docs/course-cues.json``, and a table into ``docs/more-seeds.md``.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from more_seeds import PAGE, SCENES, complete
+from more_seeds_course import IN_PART, NETWORKS
+from more_seeds_networks import parts
+
+from cilp import params
+from cilp.atomic import write_json, write_text
+from cilp.console import cli
+from cilp.console.progress import track
+from cilp.cores import available_cores
+from cilp.evaluation.audit import audit, conditions, rendered, scenes_of
+from cilp.evaluation.predictions import load_classifier, probabilities
+from cilp.report.docs import insert_tables
+from cilp.report.titles import title
+from cilp.training.device import describe, prepare_device
+
+RESULTS = Path("docs/course-cues.json")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    settings, device = params.load(), prepare_device("auto")
+    trained = json.loads(SCENES["course"].results.read_text(encoding="utf-8"))
+    runs = [(name, int(seed)) for name in of_all_of_it(trained) for seed in sorted(trained["right"][name], key=int)]
+    asked = conditions(settings)
+    splits = {
+        name: rendered(it.simulate, scenes_of(settings), available_cores(), device, it.lidar)
+        for name, it in track(asked.items(), "render", total=len(asked), unit="conditions")
+    }
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, seed in track(runs, "audit", unit="models"):
+        model = load_classifier(NETWORKS, name, seed, device)
+        found.setdefault(name, {})[str(seed)] = {
+            condition: audit(probabilities(model, split), split).accuracy for condition, split in splits.items()
+        }
+    titles = {name: it.title for name, it in asked.items()}
+    head = {**describe(device), "scenes": scenes_of(settings), "conditions": titles}
+    write_json(RESULTS, {**head, "accuracy": found})
+    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), {"course_cues": table(titles, found)}))
+
+
+def of_all_of_it(trained: dict[str, Any]) -> list[str]:
+    """The variants with max-pooling that took the whole course, on all of its seeds."""
+    return [name for name in complete(trained) if parts(name)[1] == "maxpool" and parts(name)[0] not in IN_PART]
+
+
+def table(titles: dict[str, str], found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Mean accuracy and spread over the seeds, under a title that is left out where it is put."""
+    lines = ["# title", "", f"| variant | {' | '.join(titles.values())} |", f"| --- {'| --- ' * len(titles)}|"]
+    for name, by_seed in found.items():
+        columns = [[run[condition] for run in by_seed.values()] for condition in titles]
+        cells = [f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" for values in columns]
+        lines.append(f"| {title(name)} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    cli.run(main)
