@@ -159,7 +159,7 @@ SCENES["longer"] = replace(
     against=Beside("study", "/longer", "20 epochs", "100 epochs"),
 )  # fmt: skip
 SCENES["course"] = replace(
-    SCENES["random_size"], name="course-seeds", prefix="course_", further=range(51, 54), rate=None, ticks=(),
+    SCENES["random_size"], name="course-seeds", prefix="course_", further=range(51, 54), rate=None,
     decides={
         **SCENES["random_size"].decides,
         "random_size": ("train", "valid", "inputs", "lr_factor", "cilp_steps", "simulate"),
@@ -351,12 +351,12 @@ def document(scenes: Scenes, found: dict[str, Any]) -> None:
 
 
 def series(scenes: Scenes, found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-    """What the picture tells apart: max-pooling and strides, or two trainings of networks with max-pooling."""
+    """What the picture tells apart: max-pooling and strides, or two trainings of the same networks with max-pooling."""
     beside = scenes.against
     if not beside:
         return {words: of_fusions(found, way) for way, words in DOWNSAMPLING_TITLES.items()}
-    records = {beside.before: held_against(beside), beside.after: found}
-    return {words: of_fusions(record, "maxpool") for words, record in records.items()}
+    before, after = (of_fusions(record, "maxpool") for record in (held_against(beside), found))
+    return {beside.before: {name: of for name, of in before.items() if name in after}, beside.after: after}
 
 
 def of_fusions(found: dict[str, Any], downsampling: str) -> dict[str, np.ndarray]:

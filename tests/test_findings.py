@@ -321,7 +321,17 @@ def test_the_committed_report_says_what_the_committed_figures_say():
     assert [finding.question for finding in found if finding.markdown() not in report] == []
 
 
-KINDS = {"holds", "more seeds", "random sizes", "half rate", "registered", "longer", "joint parts"}
+KINDS = {
+    "holds",
+    "more seeds",
+    "random sizes",
+    "half rate",
+    "registered",
+    "longer",
+    "course",
+    "course cues",
+    "joint parts",
+}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
+import json
 import math
+import statistics
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,8 @@ from synthetic import make_packed
 from torch import nn
 
 from cilp.classifiers.images import course_of
+from cilp.report.claims import Figures, claims_of, holds
+from cilp.report.docs import insert_tables
 from cilp.training.inputs import load_split
 
 ROOT = Path(__file__).parents[1]
@@ -86,3 +91,53 @@ def test_a_batch_holds_both_shapes_of_its_scenes_and_is_varied_as_the_course_say
         assert 1 <= len({view for _, view in drawn}) <= most and (most == 1 or len({view for _, view in drawn}) > 10)
         for rows, _ in drawn:
             assert train.scene[rows].unique(return_counts=True)[1].tolist() == [2] * 4
+
+
+@pytest.fixture
+def cues(course):
+    import course_cues
+
+    return course_cues
+
+
+def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, settings, splits, monkeypatch):
+    settings["audit"]["scenes"] = 2
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    seeds, sensors = {"51": "22", "52": "20"}, ["fusion/rgb-maxpool", "fusion/lidar-maxpool"]
+    for name in sensors:
+        for seed in map(int, seeds):
+            course.network(name, seed, settings, *splits)
+    trained = {name: seeds for name in [*sensors, "fusion/decision-maxpool", "fusion/concat_he-maxpool"]}
+    Path("docs").mkdir()
+    cues.SCENES["course"].results.write_text(json.dumps({"right": {**trained, "fusion/add-maxpool": {"51": "22"}}}))
+    cues.PAGE.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
+    monkeypatch.setattr(sys, "argv", ["course_cues.py"])
+    cues.main()
+    found = json.loads(cues.RESULTS.read_text())
+    assert list(found["accuracy"]) == [*sensors, "fusion/decision-maxpool"]
+    assert found["accuracy"][sensors[0]]["52"].keys() == settings["audit"]["conditions"].keys()
+    dark = [run["dark"] for run in found["accuracy"][sensors[0]].values()]
+    assert dark == [0.5, 0.5]  # the image alone says the same of every black image
+    assert "| decision, max-pooling | " in cues.PAGE.read_text() and cues.PAGE.read_text().count(" ± ") == 3 * 7
+
+
+def test_the_table_of_what_they_go_by_is_that_of_the_record(cues):
+    found, page = json.loads((ROOT / cues.RESULTS).read_text()), (ROOT / cues.PAGE).read_text(encoding="utf-8")
+    assert insert_tables(page, {"course_cues": cues.table(found["conditions"], found["accuracy"])}) == page
+    trained = json.loads((ROOT / cues.SCENES["course"].results).read_text())
+    assert {name: list(runs) for name, runs in found["accuracy"].items()} == {
+        name: sorted(trained["right"][name], key=int) for name in cues.of_all_of_it(trained)
+    }
+
+
+def test_what_is_said_of_it_follows_from_the_record(cues):
+    figures = Figures(ROOT / "metrics")
+    runs = json.loads((ROOT / cues.RESULTS).read_text())["accuracy"]
+    figures.files["mean"] = {
+        name: {condition: statistics.fmean(run[condition] for run in of.values()) for condition in of["51"]}
+        for name, of in runs.items()
+    }
+    for path in (cues.PAGE, Path("README.md"), Path("docs/results.md")):
+        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), "course cues")
+        assert claims or path == Path("README.md")
+        assert [claim for claim in claims if not holds(claim, figures)] == []
