@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from more_seeds_course import IN_PART, taking_the_course
+from more_seeds_course import IN_PART, WHOLE, taking_the_course
 from more_seeds_figure import draw
 from more_seeds_networks import (
     AUXILIARY,
@@ -169,7 +169,7 @@ SCENES["course"] = replace(
     against=Beside("half_rate", "/course", "20 epochs", "CILP's course"),
 )  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
-TITLES |= {name: f"{TITLES['concat']}, {words}" for name, words in IN_PART.items()}
+TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}
 
 
 def main() -> None:
@@ -232,11 +232,17 @@ def complete(found: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def comparisons(found: dict[str, Any]) -> list[Comparison]:
-    """The study's comparisons, of those variants."""
+    """The study's comparisons, of those variants; what has taken a course in part is compared with the whole alone."""
     accuracy = complete(found)
     fusions = dict.fromkeys(fusion for fusion, _ in map(parts, accuracy))
     compared = [pair for pair in pairs(list(fusions), list(DOWNSAMPLING_TITLES)) if accuracy.keys() >= set(pair)]
-    return compare(accuracy, compared, found["significance"]["confidence"])
+    return compare(accuracy, list(filter(answers_something, compared)), found["significance"]["confidence"])
+
+
+def answers_something(pair: tuple[str, str]) -> bool:
+    """Whether a comparison is of two wholes, or of what has taken the course in part with its whole."""
+    fusions = {parts(name)[0] for name in pair}
+    return not fusions & IN_PART.keys() or WHOLE in fusions
 
 
 def together(scenes: Scenes, found: dict[str, Any]) -> dict[str, float]:

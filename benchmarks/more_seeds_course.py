@@ -38,12 +38,13 @@ from cilp.training.optimizers import AdamW
 
 NETWORKS = Path("models/course")
 """Kept, so that ``course_cues.py`` can ask what they go by."""
+WHOLE = "concat"
 IN_PART = {
     "concat_unvaried": "neither mirrored nor coloured",
     "concat_default": "PyTorch's initialisation",
     "concat_he": "He initialisation alone",
 }
-"""Concatenation with less than all of it. The last is trained as at half the learning rate, but for how it begins."""
+"""``WHOLE`` with less than all of it. The last is trained as at half the learning rate, but for how it begins."""
 
 
 def taking_the_course(settings: dict[str, Any], device: torch.device) -> Runs:
@@ -68,10 +69,10 @@ def network(name: str, seed: int, settings: dict[str, Any], train: Split, valid:
     course = replace(course_of(settings), steps=random_size.sizes(settings).cilp_steps)
     if fusion == "concat_unvaried":
         course = replace(course, mirror=False, permute_colours=False)
-    plan = protocol_on_random_sizes("concat", settings) if fusion == "concat_he" else course
+    plan = protocol_on_random_sizes(WHOLE, settings) if fusion == "concat_he" else course
     protocol = params.section(settings, "image_classifier", ImageParams)
     begin = normalised_fusion.build if fusion == "concat_default" else begun_as_he
-    arguments = normalised(fusion.partition("_")[0], downsampling, settings)
+    arguments = normalised(WHOLE if fusion in IN_PART else fusion, downsampling, settings)
     made_by = {**asdict(plan), **(asdict(protocol) if plan is course else {}), "begin": begin.__name__}
     path, label = NETWORKS / name / f"seed-{seed}.pt", f"{fusion}-{downsampling}, course, seed {seed}"
     if path.is_file():

@@ -93,6 +93,19 @@ def test_a_batch_holds_both_shapes_of_its_scenes_and_is_varied_as_the_course_say
             assert train.scene[rows].unique(return_counts=True)[1].tolist() == [2] * 4
 
 
+def test_what_took_the_course_in_part_is_compared_with_its_whole_alone(course):
+    import more_seeds
+
+    right = {
+        name: {"51": "21", "52": "12"} for name in ("fusion/rgb-maxpool", "fusion/concat-maxpool", "fusion/add-maxpool")
+    }
+    right |= {f"fusion/{name}-maxpool": {"51": "11", "52": "12"} for name in course.IN_PART}
+    compared = more_seeds.comparisons({"right": right, "significance": {"confidence": 0.95}})
+    found = {(it.first, it.second) for it in compared}
+    assert len(found) == 3 + len(course.IN_PART)
+    assert all("fusion/concat-maxpool" in pair for pair in found if "_" in "".join(pair))
+
+
 @pytest.fixture
 def cues(course):
     import course_cues
