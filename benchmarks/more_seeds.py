@@ -5,7 +5,8 @@
 ``--scenes random_size`` trains them on scenes of random size at all of the fusions' learning rate, ``half_rate`` at
 half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken. ``registered`` trains
 those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds;
-``course`` trains all as CILP and the image classifiers that it is measured against are (``more_seeds_course.py``).
+``course`` trains all as CILP and the image classifiers that it is measured against are (``more_seeds_course.py``), and
+``fresh`` tests the same networks on further scenes.
 ``longer`` trains the image alone on the study's scenes, five times as long.
 
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
@@ -22,6 +23,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,14 @@ SCENES["course"] = replace(
     beside=(*IN_PART, DECISION), runs=taking_the_course,
     against=Beside("half_rate", "/course", "20 epochs", "CILP's course"),
 )  # fmt: skip
+SCENES["fresh"] = replace(
+    SCENES["course"],
+    name="fresh-seeds",
+    prefix="fresh_",
+    ticks=(),
+    against=None,
+    runs=partial(taking_the_course, further=1),
+)
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
 TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}
 

@@ -47,9 +47,14 @@ IN_PART = {
 """``WHOLE`` with less than all of it. The last is trained as at half the learning rate, but for how it begins."""
 
 
-def taking_the_course(settings: dict[str, Any], device: torch.device) -> Runs:
-    """All fusions of the study, trained so, on the scenes of ``on_random_sizes``; decision-level fusion asks two."""
-    test = random_size_test(settings, device)
+def taking_the_course(settings: dict[str, Any], device: torch.device, further: int = 0) -> Runs:
+    """All fusions of the study, trained so, on the scenes of ``on_random_sizes``; decision-level fusion asks two.
+
+    With ``further``, they are tested on others instead: those of the simulator's seed and so many.
+    """
+    simulate = params.lookup(settings, "data.simulate")
+    other = {**settings["data"], "simulate": {**simulate, "seed": simulate["seed"] + further}}
+    test = random_size_test({**settings, "data": other}, device)
     data = packed.load(RANDOM_SIZE)
     train, valid = (load_split(data, split, device) for split in ("train", "val"))
 
