@@ -4,7 +4,8 @@ Claims beside a sentence are held against ``docs/more-seeds.json`` (``more seeds
 (``random sizes``), ``docs/half-rate-seeds.json`` (``half rate``), where ``fusion/add-maxpool/slower`` stands beside
 ``fusion/add-maxpool`` at all of the learning rate, ``docs/registered-seeds.json`` (``registered``),
 ``docs/longer-seeds.json`` (``longer``) or ``docs/course-seeds.json`` (``course``), where
-``fusion/rgb-maxpool/registered``, ``/longer`` or ``/course`` stands beside ``fusion/rgb-maxpool``.
+``fusion/rgb-maxpool/registered``, ``/longer`` or ``/course`` stands beside ``fusion/rgb-maxpool``, and
+``docs/fresh-seeds.json`` (``fresh scenes``).
 """
 
 import io
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 
 KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
-    "course": "course",
+    "course": "course", "fresh": "fresh scenes",
 }  # fmt: skip
 """What their claims are called."""
 
@@ -71,7 +72,7 @@ def trained(study):
     return json.loads((ROOT / study.results).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["study", "random_size", "half_rate", "registered", "longer", "course"])
+@pytest.mark.parametrize("name", ["study", "random_size", "half_rate", "registered", "longer", "course", "fresh"])
 def test_its_tables_are_those_of_the_runs(more_seeds, name, monkeypatch):
     monkeypatch.chdir(ROOT)
     scenes = more_seeds.SCENES[name]
@@ -281,12 +282,12 @@ def test_the_networks_of_the_study_are_taken_if_they_were_trained_alike(more_see
     taken = {name: scenes.trained_by(settings) for name, scenes in more_seeds.SCENES.items()}
     seeds, random = settings["seeds"], settings["random_size"]["seeds"]
     assert {name: it["seeds"] for name, it in taken.items() if name != "longer"} == dict.fromkeys(
-        ("study", "random_size", "half_rate", "registered", "course"), seeds
+        ("study", "random_size", "half_rate", "registered", "course", "fresh"), seeds
     )
     assert taken["longer"]["seeds"] == []
     assert {name: (it["random_size"]["lr_factor"], it["random_size"]["seeds"]) for name, it in taken.items()} == {
         "study": (0.5, random), "random_size": (1.0, []), "half_rate": (0.5, random),
-        "registered": (0.5, random), "longer": (0.5, random), "course": (0.5, random),
+        "registered": (0.5, random), "longer": (0.5, random), "course": (0.5, random), "fresh": (0.5, random),
     }  # fmt: skip
     assert taken["longer"]["fusion"]["rgb"] == {**settings["fusion"]["rgb"], "epochs": 100}
     assert all(it["fusion"] == settings["fusion"] for name, it in taken.items() if name != "longer")
