@@ -330,6 +330,7 @@ KINDS = {
     "longer",
     "course",
     "course cues",
+    "fresh scenes",
     "joint parts",
 }
 

@@ -12,6 +12,7 @@ from clone import merge
 from synthetic import make_packed
 from torch import nn
 
+from cilp import packed
 from cilp.classifiers.images import course_of
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
@@ -91,6 +92,16 @@ def test_a_batch_holds_both_shapes_of_its_scenes_and_is_varied_as_the_course_say
         assert 1 <= len({view for _, view in drawn}) <= most and (most == 1 or len({view for _, view in drawn}) > 10)
         for rows, _ in drawn:
             assert train.scene[rows].unique(return_counts=True)[1].tolist() == [2] * 4
+
+
+def test_further_scenes_are_none_of_those_it_was_chosen_on(course, settings, monkeypatch):
+    import more_seeds_networks
+
+    monkeypatch.setattr(more_seeds_networks, "TEST_SCENES", 3)
+    packed.save(make_packed(), Path("data/random_size.pt"))
+    first, again, further = (course.taking_the_course(settings, CPU, seed)[2] for seed in (0, 0, 1))
+    assert torch.equal(first.range, again.range)
+    assert not any(torch.equal(one, other) for one in first.range for other in further.range)
 
 
 def test_what_took_the_course_in_part_is_compared_with_its_whole_alone(course):
