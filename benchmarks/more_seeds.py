@@ -42,6 +42,7 @@ from more_seeds_networks import (
     registered_on_random_sizes,
     shares_right,
 )
+from torch import Tensor
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -54,6 +55,7 @@ from cilp.report.docs import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
 from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import Split
 
 PAGE = Path("docs/more-seeds.md")
 
@@ -186,6 +188,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", choices=SCENES, default="study", help="what to train on, and how (default: study)")
     parser.add_argument("--variants", nargs="+", help="for example late-strided (default: all)")
+    parser.add_argument(
+        "--another-machine", action="store_true", help="go on with its record, if a run comes out alike"
+    )
     arguments = parser.parse_args()
     scenes, device = SCENES[arguments.scenes], prepare_device("auto")
     settings = scenes.trained_by(params.load())
@@ -198,8 +203,12 @@ def main() -> None:
     asked = [f"fusion/{name}" for name in arguments.variants] if arguments.variants else names
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
-    found = begun(scenes.results, {**describe(device), **scenes.decided_by(settings)}, "right", names)
+    head = {**describe(device), **scenes.decided_by(settings)}
+    found = begun(scenes.results, head, "right", names, arguments.another_machine)
     seeds, logits, test = scenes.runs(settings, device)
+    if head["device"] not in machines(found):
+        repeat(found, logits, test)
+        found["also"] = [*machines(found)[1:], head["device"]]
     for seed, name in itertools.product((*seeds, *scenes.further), asked):
         if str(seed) in found["right"][name]:
             continue
@@ -210,19 +219,40 @@ def main() -> None:
     document(scenes, found)
 
 
-def begun(results: Path, head: dict[str, Any], key: str, names: Sequence[str]) -> dict[str, Any]:
+def begun(
+    results: Path, head: dict[str, Any], key: str, names: Sequence[str], another_machine: bool = False
+) -> dict[str, Any]:
     """What ``results`` hold already of ``names`` under ``key``, after ``head``: what made it, and on what machine.
 
     Raises:
-        UserError: what there is was made of something else, or has a name that there is not.
+        UserError: what there is was made of something else, on a machine that this is not (unless it may be
+            ``another_machine``), or has a name that there is not.
     """
     known: dict[str, dict[str, Any]] = {}
     if results.is_file():
         found = json.loads(results.read_text(encoding="utf-8"))
-        known = found.pop(key)
+        known, made_on = found.pop(key), machines(found)
+        if another_machine or head["device"] in made_on:
+            head = {**head, "device": made_on[0], **({"also": made_on[1:]} if made_on[1:] else {})}
         if found != head or not known.keys() <= set(names):
             raise UserError(f"{results} is of other params or of another machine; delete it to begin anew.")
     return {**head, key: {name: known.get(name, {}) for name in names}}
+
+
+def machines(found: dict[str, Any]) -> list[str]:
+    """On which a record was made; the first decides, on the others a run came out alike."""
+    return [found["device"], *found.get("also", ())]
+
+
+def repeat(found: dict[str, Any], logits: Callable[[str, int], Tensor], test: Split) -> None:
+    """Train the last of the runs in a record once more; ``UserError`` if it does not come out alike."""
+    runs = [(name, seed) for name, right in found["right"].items() for seed in right if parts(name)[0] != DECISION]
+    if not runs:
+        return
+    name, seed = runs[-1]
+    if digits(shares_right(logits(name, int(seed)), test)) != found["right"][name][seed]:
+        raise UserError(f"{name} seed {seed} does not come out here as on {found['device']}; nothing was added.")
+    print(f"{name} seed {seed} comes out as on {found['device']}", flush=True)
 
 
 def digits(right: np.ndarray) -> str:

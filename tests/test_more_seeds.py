@@ -216,6 +216,34 @@ def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, s
         more_seeds.main()
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_the_record_of_another_machine_goes_on_where_a_run_comes_out_alike(
+    more_seeds, study, project, monkeypatch, capsys, alike
+):
+    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=(54,)))
+    more_seeds.main()
+    kept = json.loads(study.results.read_text())
+    right = kept["right"]["fusion/add-strided"]
+    if not alike:
+        right["54"] = "".join(str((int(digit) + 1) % 3) for digit in right["54"])
+    added = kept["right"]["fusion/add-maxpool"].pop("54")
+    study.results.write_text(json.dumps({**kept, "device": "another"}))
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--another-machine"])
+    if not alike:
+        with pytest.raises(UserError, match=r"add-strided seed 54 does not come out here as on another; nothing was"):
+            more_seeds.main()
+        assert json.loads(study.results.read_text()) == {**kept, "device": "another"}
+        return
+    more_seeds.main()
+    assert "fusion/add-strided seed 54 comes out as on another" in capsys.readouterr().out
+    found = json.loads(study.results.read_text())
+    assert (found["device"], found["also"]) == ("another", [kept["device"]])
+    assert found["right"]["fusion/add-maxpool"]["54"] == added
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py"])
+    more_seeds.main()  # known by now
+    assert "comes out" not in capsys.readouterr().out
+
+
 def test_of_a_variant_that_came_later_nothing_is_known_yet(more_seeds, study, project, monkeypatch):
     monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=()))
     more_seeds.main()
