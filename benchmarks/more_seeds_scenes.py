@@ -1,0 +1,147 @@
+"""On which scenes ``more_seeds.py`` trains and tests the fusions, how, and what they are held against."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from more_seeds_course import IN_PART, WHOLE, taking_the_course
+from more_seeds_networks import (
+    AUXILIARY,
+    JOINT,
+    SUPERVISED,
+    Runs,
+    as_the_study,
+    on_random_sizes,
+    registered_on_random_sizes,
+)
+
+from cilp.classifiers.images import Course
+from cilp.evaluation.models import BASELINES, DECISION
+from cilp.report.titles import TITLES
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another training on the same scenes, which variants are held against one by one."""
+
+    scenes: str
+    """Its name among ``SCENES``."""
+    ending: str
+    """Behind the name of a variant: trained in the way that is held against it."""
+    before: str
+    """The other training, in words."""
+    after: str
+    """This one, in words."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A kind of scenes on which all variants are trained and tested."""
+
+    name: str
+    """Of what is written about them: ``docs/<name>.json``, ``docs/<name>.png``."""
+    prefix: str
+    """Of the names of their tables in the page."""
+    further: Sequence[int]
+    """Seeds beside those of the study."""
+    decides: Mapping[str, Sequence[str]]
+    """Sections of ``params.yaml`` that decide what a run gives and how it is judged; of some, only what is named."""
+    together: tuple[str, Sequence[str]]
+    """Over which networks max-pooling and strides are compared as a whole: in words, and the fusions left out."""
+    ticks: Sequence[float]
+    """Of the figure: shares that are wrong; none for no figure."""
+    fusions: Sequence[str] | None = None
+    """Which of those of the study; none for all."""
+    beside: Sequence[str] = ()
+    """Fusions beside those of the study."""
+    rate: float | None = None
+    """Learning rate of all networks, as a share of the fusions'; none on the study's scenes."""
+    epochs: int | None = None
+    """Of all networks; none for the fusions' own."""
+    runs: Callable[[dict[str, Any], torch.device], Runs] = as_the_study
+    """What gives the networks and the test set, by the params of this training."""
+    against: Beside | None = None
+    """What they are held against."""
+
+    @property
+    def results(self) -> Path:
+        """What every run says of the test set."""
+        return Path(f"docs/{self.name}.json")
+
+    @property
+    def figure(self) -> Path:
+        """The picture of it."""
+        return Path(f"docs/{self.name}.png")
+
+    def trained_by(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The params of this training; of another than the pipeline's, none of its networks is one of these."""
+        if self.epochs is not None:
+            fusion = {name: {**protocol, "epochs": self.epochs} for name, protocol in settings["fusion"].items()}
+            return {**settings, "fusion": fusion, "seeds": []}
+        sizes = settings["random_size"]
+        if self.rate in (None, sizes["lr_factor"]):
+            return settings
+        return {**settings, "random_size": {**sizes, "lr_factor": self.rate, "seeds": []}}
+
+    def decided_by(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """What of the params a run is made of."""
+        return {
+            section: {key: settings[section][key] for key in keys} if keys else settings[section]
+            for section, keys in self.decides.items()
+        }
+
+
+SCENES = {
+    "study": Scenes(
+        name="more-seeds", prefix="", further=range(54, 59),
+        decides={"data": (), "fusion": (), "significance": ()},
+        together=("networks that see the LiDAR", ("rgb",)), ticks=(0, 0.001, 0.01, 0.1),
+    ),
+    "random_size": Scenes(
+        name="random-size-seeds", prefix="random_size_", further=range(51, 59), rate=1.0,
+        decides={
+            "data": (), "fusion": (), "embedder": ("xyz_centre", "xyz_scale"),
+            "random_size": ("train", "valid", "inputs", "lr_factor", "simulate"), "significance": (),
+        },
+        together=("fusions of both sensors", (*BASELINES, JOINT, AUXILIARY, DECISION)),
+        ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, AUXILIARY, DECISION), runs=on_random_sizes,
+    ),
+}  # fmt: skip
+SCENES["half_rate"] = replace(
+    SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", rate=0.5,
+    beside=(JOINT, AUXILIARY, *SUPERVISED, DECISION),
+    against=Beside("random_size", "/slower", "all of the learning rate", "half of it"),
+)  # fmt: skip
+SCENES["registered"] = replace(
+    SCENES["half_rate"], name="registered-seeds", prefix="registered_", further=range(51, 54), ticks=(), beside=(),
+    fusions=("rgb", "early", "concat", "add", "hadamard"), runs=registered_on_random_sizes,
+    against=Beside("half_rate", "/registered", "grids as they are", "registered"),
+)  # fmt: skip
+SCENES["longer"] = replace(
+    SCENES["study"], name="longer-seeds", prefix="longer_", further=range(51, 54), ticks=(), fusions=BASELINES[:1],
+    epochs=100, decides={"data": (), "fusion": BASELINES[:1], "significance": ()},
+    against=Beside("study", "/longer", "20 epochs", "100 epochs"),
+)  # fmt: skip
+SCENES["course"] = replace(
+    SCENES["random_size"], name="course-seeds", prefix="course_", further=range(51, 54), rate=None,
+    decides={
+        **SCENES["random_size"].decides,
+        "random_size": ("train", "valid", "inputs", "lr_factor", "cilp_steps", "simulate"),
+        "cilp": tuple(field.name for field in fields(Course) if field.name != "steps"), "image_classifier": (),
+    },
+    beside=(*IN_PART, DECISION), runs=taking_the_course,
+    against=Beside("half_rate", "/course", "20 epochs", "CILP's course"),
+)  # fmt: skip
+SCENES["fresh"] = replace(
+    SCENES["course"],
+    name="fresh-seeds",
+    prefix="fresh_",
+    ticks=(),
+    against=None,
+    runs=partial(taking_the_course, further=1),
+)
+TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
+TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}
