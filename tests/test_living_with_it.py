@@ -16,8 +16,8 @@ pytestmark = pytest.mark.timeout(420)
 
 
 def test_a_grid_is_queued_compared_and_the_best_applied(project, warm):
-    """By two workers at the same time, after one that was stopped. Of two that make the list of who listens at once, one
-    stays out of it (kombu 5.7.0), never hears that it should end, and a pipe that it inherited stays open."""
+    """By two workers at the same time, after one that was stopped: of two that make the list of who listens at once,
+    one stays out of it (kombu 5.7.0), never hears that it should end, and a pipe that it inherited stays open."""
     run(project, "dvc", "exp", "remove", "--all-commits")  # of other tests
     background(project, "dvc", "queue", "start", WANDB_MODE="disabled", **warm)
     wait_until(project, "0 active, 1 idle")
