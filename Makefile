@@ -22,7 +22,7 @@ EXPERIMENT := $(WARM) python -m cilp.experiment
 QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
 	-S cilp.steps=30 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
 	-S significance.resamples=999 -S audit.scenes=25 -S sensor_failures.pairs=40 \
-	-S 'random_size.seeds=[]' -S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
+	-S 'random_size.seeds=[]' -S 'fusion_course.seeds=[]' -S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
 	$(foreach fusion,rgb lidar early late concat add hadamard,-S fusion.$(fusion).epochs=3)
 
 .DEFAULT_GOAL := help

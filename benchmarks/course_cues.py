@@ -1,8 +1,8 @@
-"""What fusions that took CILP's course go by: the study's audit of those that ``more_seeds.py --scenes course`` keeps.
+"""What fusions that took CILP's course go by: the study's audit of those of ``more_seeds.py --scenes course``.
 
     PYTHONPATH=src python benchmarks/course_cues.py
 
-Asks the networks with max-pooling in ``models/course``, and decision-level fusion, under each of ``audit.conditions``.
+Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
 Writes accuracies by model, seed and condition to ``docs/course-cues.json``, and a table into ``docs/more-seeds.md``.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from more_seeds import PAGE, SCENES, complete
-from more_seeds_course import IN_PART, NETWORKS
+from more_seeds_course import IN_PART, network, scenes
 from more_seeds_networks import parts
 
 from cilp import params
@@ -22,7 +22,7 @@ from cilp.console import cli
 from cilp.console.progress import track
 from cilp.cores import available_cores
 from cilp.evaluation.audit import audit, conditions, rendered, scenes_of
-from cilp.evaluation.predictions import load_classifier, probabilities
+from cilp.evaluation.predictions import probabilities
 from cilp.report.docs import insert_tables
 from cilp.report.titles import title
 from cilp.training.device import describe, prepare_device
@@ -35,14 +35,14 @@ def main() -> None:
     settings, device = params.load(), prepare_device("auto")
     trained = json.loads(SCENES["course"].results.read_text(encoding="utf-8"))
     runs = [(name, int(seed)) for name in of_all_of_it(trained) for seed in sorted(trained["right"][name], key=int)]
-    asked = conditions(settings)
+    asked, trained_on = conditions(settings), scenes(device)
     splits = {
         name: rendered(it.simulate, scenes_of(settings), available_cores(), device, it.lidar)
         for name, it in track(asked.items(), "render", total=len(asked), unit="conditions")
     }
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, seed in track(runs, "audit", unit="models"):
-        model = load_classifier(NETWORKS, name, seed, device)
+        model = network(name, seed, settings, *trained_on).eval()
         found.setdefault(name, {})[str(seed)] = {
             condition: audit(probabilities(model, split), split).accuracy for condition, split in splits.items()
         }

@@ -18,7 +18,7 @@ from more_seeds_networks import (
     registered_on_random_sizes,
 )
 
-from cilp.classifiers.images import Course
+from cilp.classifiers.course import Course
 from cilp.evaluation.models import BASELINES, DECISION
 from cilp.report.titles import TITLES
 
@@ -134,6 +134,11 @@ SCENES["course"] = replace(
     },
     beside=(*IN_PART, DECISION), runs=taking_the_course,
     against=Beside("half_rate", "/course", "20 epochs", "CILP's course"),
+)  # fmt: skip
+SCENES["supervised"] = replace(
+    SCENES["course"], name="supervised-seeds", prefix="supervised_", ticks=(), beside=(),
+    fusions=tuple(SUPERVISED.values()), runs=partial(taking_the_course, supervised=True),
+    against=Beside("course", "/supervised", "one loss", "a loss for each sensor"),
 )  # fmt: skip
 SCENES["fresh"] = replace(
     SCENES["course"],

@@ -4,7 +4,8 @@
 
 Renders the conditions of ``audit.conditions``; writes ``metrics/audit/fixed_size.json``. With ``--random-size SEED``
 the classifiers are not those of the study but those trained on scenes of random size with that seed, and
-``metrics/audit/random_size-<seed>.json`` is written. The last row is the size rule's, which is no network.
+``metrics/audit/random_size-<seed>.json`` is written; with ``--fusion-course SEED`` the fusions that took CILP's course
+there, and ``fusion_course-<seed>.json``. The last row is the size rule's, which is no network and takes no course.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from cilp.console import cli
 from cilp.console.progress import track
 from cilp.cores import available_cores
 from cilp.evaluation.audit import audit, conditions, mean_returns, rendered, scenes_of
-from cilp.evaluation.models import SIZE_RULE, classifiers, on_random_sizes
+from cilp.evaluation.models import SIZE_RULE, classifiers, on_course, on_random_sizes
 from cilp.evaluation.predictions import load_classifier, probabilities
 from cilp.training.device import prepare_device
 from cilp.training.seeds import check_seeds, summarise
@@ -24,24 +25,31 @@ from cilp.training.seeds import check_seeds, summarise
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--random-size", type=int, metavar="SEED")
-    seed = parser.parse_args().random_size
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--random-size", type=int, metavar="SEED")
+    which.add_argument("--fusion-course", type=int, metavar="SEED")
+    given = parser.parse_args()
     settings = params.load()
     scenes = scenes_of(settings)
-    if seed is None:
-        name, folder, seeds = "fixed_size", Path("models"), check_seeds(params.lookup(settings, "seeds"))
-        models = classifiers(settings)
+    if given.random_size is not None:
+        seeds = [given.random_size]
+        name, folder, models = f"random_size-{seeds[0]}", Path("models/random_size"), on_random_sizes(settings)
+    elif given.fusion_course is not None:
+        seeds = [given.fusion_course]
+        name, folder, models = f"fusion_course-{seeds[0]}", Path("models/fusion_course"), on_course(settings)
     else:
-        name, folder, seeds = f"random_size-{seed}", Path("models/random_size"), [seed]
-        models = on_random_sizes(settings)
-    runs = [*((model, seed) for model in models for seed in seeds), (SIZE_RULE, seeds[0])]
+        seeds = check_seeds(params.lookup(settings, "seeds"))
+        name, folder, models = "fixed_size", Path("models"), classifiers(settings)
+    runs = [(model, seed) for model in models for seed in seeds]
+    if given.fusion_course is None:
+        runs.append((SIZE_RULE, seeds[0]))
     asked = conditions(settings)
     device = prepare_device(params.lookup(settings, "device"))
     splits = {
         name: rendered(condition.simulate, scenes, available_cores(), device, condition.lidar)
         for name, condition in track(asked.items(), "render", total=len(asked), unit="conditions")
     }
-    found = {model: {name: {} for name in asked} for model in [*models, SIZE_RULE]}
+    found = {model: {name: {} for name in asked} for model, _ in runs}
     for model, number in track(runs, "audit", unit="models"):
         classifier = load_classifier(folder, model, number, device)
         for condition, split in splits.items():

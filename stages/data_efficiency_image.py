@@ -10,8 +10,9 @@ import argparse
 from pathlib import Path
 
 from cilp import packed, params
+from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.fewer_scenes import few, load_rows, protocol_of
-from cilp.classifiers.images import ImageParams, course_of, images_of, train_image
+from cilp.classifiers.images import images_of, train_image
 from cilp.console import cli
 from cilp.contrastive.frozen import load_frozen
 from cilp.evaluation.data_efficiency import Reached, write_reached
@@ -31,7 +32,7 @@ def main() -> None:
     settings = params.load()
     scenes = protocol_of(settings)[0].scenes
     course = course_of(settings)
-    protocol = params.section(settings, "image_classifier", ImageParams)
+    protocol = params.section(settings, "image_classifier", OneCycleParams)
     embedder = params.section(settings, "embedder", EmbedderParams)
     seeds = check_seeds(params.lookup(settings, "seeds"))
     device = prepare_device(params.lookup(settings, "device"))

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
-from cilp.classifiers.images import ImageParams, answers, course_of, train_image
+from cilp.classifiers.course import OneCycleParams, course_of
+from cilp.classifiers.images import answers, train_image
 from cilp.console import cli
 from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.pairs import load_training_pairs
@@ -37,7 +38,7 @@ def main() -> None:
     name, distils = NAMES[told], told == "lidar"
     settings = params.load()
     course = course_of(settings)
-    protocol = params.section(settings, "image_classifier", ImageParams)
+    protocol = params.section(settings, "image_classifier", OneCycleParams)
     embedder = params.section(settings, "embedder", EmbedderParams)
     seeds = check_seeds(params.lookup(settings, "seeds"))
     device = prepare_device(params.lookup(settings, "device"))

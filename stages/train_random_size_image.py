@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
-from cilp.classifiers.images import ImageParams, answers, course_of, train_image
+from cilp.classifiers.course import OneCycleParams, course_of
+from cilp.classifiers.images import answers, train_image
 from cilp.classifiers.random_size import sizes
 from cilp.console import cli
 from cilp.contrastive.frozen import load_frozen
@@ -32,7 +33,7 @@ def main() -> None:
     settings = params.load()
     settings["cilp"]["steps"] = sizes(settings).cilp_steps
     course = course_of(settings)
-    protocol = params.section(settings, "image_classifier", ImageParams)
+    protocol = params.section(settings, "image_classifier", OneCycleParams)
     embedder = params.section(settings, "embedder", EmbedderParams)
     device = prepare_device(params.lookup(settings, "device"))
     print(f"image classifiers, random size: seed {seed} on {describe(device)['device']}")

@@ -19,7 +19,7 @@ import yaml
 from clone import ENVIRONMENT, ROOT
 
 from cilp import params
-from cilp.classifiers import fewer_scenes, random_size
+from cilp.classifiers import fewer_scenes, random_size, trainings
 from cilp.classifiers.fusion import FusionProtocol
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
@@ -29,7 +29,7 @@ from cilp.evaluation.failures import FailureParams
 from cilp.evaluation.significance import SignificanceParams
 from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
-from cilp.models.fusion import FUSIONS
+from cilp.models.fusion import FUSIONS, TwoEncoders, kind
 from cilp.plain_yaml import read
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
@@ -171,6 +171,9 @@ def take(settings):
     for name in FUSIONS:
         sizes.slowed(params.section(settings, f"fusion.{name}", FusionProtocol))
     random_size.seeds(settings)
+    trainings.course_seeds(settings)
+    for name in settings["fusion_course"]["auxiliary_losses"]:
+        assert issubclass(kind(name), TwoEncoders)
     of_random_size(settings)
     fewer_scenes.protocol_of(settings)
     assert settings["data_efficiency"]["fusion"] in FUSIONS and set(settings["modality_dropout"]["fusion"]) <= set(
@@ -327,7 +330,7 @@ def read_and_check(path, content):
         (TEXT.replace(STEPS, "steps: !!binary é"), "cilp.steps is é, which cannot be read as binary"),
         (TEXT.replace(STEPS, "steps: !!set {a, b}"), "cilp.steps is of type set"),
         (TEXT.replace(STEPS, "steps: 2_000"), None),
-        (TEXT.replace("seeds: [51]", "seeds: [051]"), "random_size.seeds[0] is 051, which DVC reads as another number"),
+        (TEXT.replace("seeds: [51]", "seeds: [051]", 1), "random_size.seeds[0] is 051, which DVC reads as another"),
         (TEXT.replace(STEPS, "steps: 1:30"), "cilp.steps is 1:30, which DVC reads as another number than Python does"),
         (TEXT.replace(STEPS, "steps: 0b11"), "cilp.steps is 0b11, which DVC reads as another number than Python does"),
         (TEXT.replace(STEPS, "steps: !mine 3"), "cilp.steps is 3, which cannot be read as !mine"),

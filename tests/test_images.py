@@ -7,7 +7,8 @@ import torch
 from synthetic import make_packed
 
 from cilp import params
-from cilp.classifiers.images import Course, ImageParams, answers, course_of, images_of, train_image
+from cilp.classifiers.course import Course, OneCycleParams, course_of
+from cilp.classifiers.images import answers, images_of, train_image
 from cilp.contrastive import pretraining
 from cilp.contrastive.pairs import View, load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams
@@ -21,7 +22,7 @@ from cilp.training.inputs import ImageSplit, LidarSplit, load_split
 CPU = torch.device("cpu")
 EMBEDDER = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
 COURSE = Course(steps=4, batch_size=16, twins=True, mirror=True, permute_colours=True, validate_every=2)
-PROTOCOL = ImageParams(lr=1e-3, weight_decay=1e-2)
+PROTOCOL = OneCycleParams(lr=1e-3, weight_decay=1e-2)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,8 +1,8 @@
 import json
-import math
+import runpy
+import shutil
 import statistics
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,8 @@ import torch
 import yaml
 from clone import merge
 from synthetic import make_packed
-from torch import nn
 
 from cilp import packed
-from cilp.classifiers.images import course_of
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
 from cilp.training.inputs import load_split
@@ -58,7 +56,30 @@ def test_a_network_is_trained_once_and_kept_for_the_params_that_made_it(course, 
     settings["image_classifier"]["lr"] *= 10
     faster = course.network("fusion/add-strided", 51, settings, *splits)
     assert not torch.equal(weights(first), weights(faster))
-    assert [str(path) for path in course.NETWORKS.rglob("*.pt")] == ["models/course/fusion/add-strided/seed-51.pt"]
+    assert [str(path) for path in course.NETWORKS.rglob("*.pt")] == ["models/more_seeds/fusion/add-strided/seed-51.pt"]
+
+
+def test_the_network_of_the_stage_is_taken_if_these_params_made_it(
+    course, settings, splits, capsys, tmp_path, monkeypatch
+):
+    """It is the one that is trained here, to the bit."""
+    packed.save(make_packed(), tmp_path / "data/random_size.pt")
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    stage = runpy.run_path(str(ROOT / "stages/train_fusion_course.py"))["main"]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    arguments = ["--fusion", "add", "--downsampling", "maxpool", "--seed", "51"]
+    for supervised, asked in ((False, arguments), (True, [*arguments, "--auxiliary-losses"])):
+        alone = course.network("fusion/add-maxpool", 51, settings, *splits, supervised)
+        shutil.rmtree(course.NETWORKS)
+        monkeypatch.setattr(sys, "argv", ["train_fusion_course.py", *asked])
+        stage()
+        capsys.readouterr()
+        taken = course.network("fusion/add-maxpool", 51, settings, *splits, supervised)
+        assert capsys.readouterr().out == "" and not course.NETWORKS.exists()
+        assert torch.equal(weights(taken), weights(alone))
+    settings["cilp"]["mirror"] = False
+    course.network("fusion/add-maxpool", 51, settings, *splits)
+    assert "add-maxpool, course, seed 51" in capsys.readouterr().out
 
 
 def test_less_than_all_of_the_course_is_another_training(course, settings, splits, capsys):
@@ -70,28 +91,6 @@ def test_less_than_all_of_the_course_is_another_training(course, settings, split
     assert all(f"{name}-strided, course, seed 51: 24/24 samples" in said for name in names if name != "concat_he")
     found = {tuple(weights(model).tolist()) for model in models.values()}
     assert len(found) == len(names)
-
-
-def test_every_layer_begins_as_he_et_al_have_it(course, settings):
-    arguments = course.normalised("concat", "maxpool", settings)
-    torch.manual_seed(0)
-    layers = [layer for layer in course.begun_as_he(**arguments).modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    assert len(layers) == 7
-    for layer in layers:
-        assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / layer.weight[0].numel()), rel=0.15)
-        assert not layer.bias.any()
-
-
-def test_a_batch_holds_both_shapes_of_its_scenes_and_is_varied_as_the_course_says(course, settings, splits):
-    train, _ = splits
-    taken = course_of(settings)
-    plain = replace(taken, mirror=False, permute_colours=False)
-    for how, most in ((taken, 24), (plain, 1)):
-        batches = course.varied(train, how, 0)
-        drawn = [next(batches) for _ in range(60)]
-        assert 1 <= len({view for _, view in drawn}) <= most and (most == 1 or len({view for _, view in drawn}) > 10)
-        for rows, _ in drawn:
-            assert train.scene[rows].unique(return_counts=True)[1].tolist() == [2] * 4
 
 
 def test_further_scenes_are_none_of_those_it_was_chosen_on(course, settings, monkeypatch):
@@ -124,7 +123,8 @@ def cues(course):
     return course_cues
 
 
-def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, settings, splits, monkeypatch):
+def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, settings, splits, monkeypatch, capsys):
+    packed.save(make_packed(), Path("data/random_size.pt"))
     settings["audit"]["scenes"] = 2
     Path("params.yaml").write_text(yaml.safe_dump(settings))
     seeds, sensors = {"51": "22", "52": "20"}, ["fusion/rgb-maxpool", "fusion/lidar-maxpool"]
@@ -136,7 +136,9 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
     cues.SCENES["course"].results.write_text(json.dumps({"right": {**trained, "fusion/add-maxpool": {"51": "22"}}}))
     cues.PAGE.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
     monkeypatch.setattr(sys, "argv", ["course_cues.py"])
+    capsys.readouterr()
     cues.main()
+    assert "course, seed" not in capsys.readouterr().out  # none is trained again
     found = json.loads(cues.RESULTS.read_text())
     assert list(found["accuracy"]) == [*sensors, "fusion/decision-maxpool"]
     assert found["accuracy"][sensors[0]]["52"].keys() == settings["audit"]["conditions"].keys()

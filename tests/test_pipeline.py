@@ -106,6 +106,7 @@ def test_weights_and_biases_mirrors_each_variant_and_seed_offline(project):
     further += len(SEEDS)  # with modality dropout
     further += len(VARIANTS) + 4  # on random sizes, one seed: each variant, LiDAR, CILP, two on images
     further += 1  # and a fusion with auxiliary losses
+    further += len(VARIANTS) + 1  # the same fusions on CILP's course
     assert len(list((project / "wandb").glob("offline-run-*"))) == classifiers + further
     assert len(list((project / "wandb").rglob("predictions*.table.json"))) >= classifiers
     assert len(list((project / "wandb").rglob("similarity_matrix*.png"))) >= len(SEEDS)
@@ -119,6 +120,17 @@ def test_on_random_sizes_fusions_begin_at_their_own_rate_and_some_have_a_loss_fo
         assert (kept["params"]["lr"], kept["params"]["auxiliary_losses"]) == (lr, losses)
     found = json.loads((project / "metrics/audit/random_size-51.json").read_text())["models"]
     assert found["fusion/late-maxpool-auxiliary"].keys() == settings["audit"]["conditions"].keys()
+
+
+def test_on_the_course_fusions_take_the_steps_of_cilp_there_and_some_have_a_loss_for_each_sensor(project):
+    settings = yaml.safe_load((project / "params.yaml").read_text())
+    for name, losses in (("hadamard-strided", False), ("late-maxpool", False), ("late-maxpool-auxiliary", True)):
+        _, kept = load_checkpoint(project / f"models/fusion_course/fusion/{name}/seed-51.pt")
+        taken = (settings["random_size"]["cilp_steps"], settings["cilp"]["batch_size"], losses)
+        assert tuple(kept["params"][key] for key in ("steps", "batch_size", "auxiliary_losses")) == taken
+    found = json.loads((project / "metrics/audit/fusion_course-51.json").read_text())["models"]
+    assert list(found) == [f"fusion/{name}" for name in (*VARIANTS, "late-maxpool-auxiliary")]
+    assert "trained on random sizes along CILP's course" in (project / "metrics/audit.md").read_text()
 
 
 def test_a_second_repro_runs_nothing(project):
@@ -145,6 +157,8 @@ READ_TO_REFUSE = {
         *("cilp.steps", "cilp.unlabelled"),
     ],
     "train_random_size_image": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
+    "train_fusion_course": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
+    "train_fusion_course_auxiliary": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
     "data_efficiency_cilp": ["data_efficiency.fusion"],
     "data_efficiency_image": [f"data_efficiency.{key}" for key in ("fusion", "least_steps", "head")],
 }

@@ -5,6 +5,8 @@ import torch
 from synthetic import make_packed
 
 from cilp import packed
+from cilp.classifiers.course import Course, OneCycleParams
+from cilp.classifiers.fusion_course import OwnParams, train_fusion
 from cilp.contrastive import pairs
 from cilp.contrastive.pairs import load_training_pairs, passes
 from cilp.models import fusion
@@ -91,6 +93,17 @@ def test_a_streamed_training_set_is_learned_as_well(path, tight):
     params = TrainingParams(epochs=20, batch_size=8, lr=1e-3, lr_min=1e-6)
     done = train_classifier(lambda: fusion.build("late", "strided", 50.0), train, valid, params, 1, "test")
     assert len(done.history) == 20
+    assert score(logits_of(done.model, test), test.label)[1] == 1.0
+
+
+def test_a_streamed_training_set_takes_cilps_course(path, tight):
+    """Its batches are the rows of one shard, varied as those in memory."""
+    data = packed.load(path)
+    train, valid, test = (load_split(data, split, CPU) for split in packed.SPLITS)
+    course = Course(steps=60, batch_size=8, twins=True, mirror=True, permute_colours=True, validate_every=60)
+    arguments = {"fusion": "late", "downsampling": "strided", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0}
+    own = OwnParams("he", modality_dropout=0.1, auxiliary_losses=True)
+    done = train_fusion(arguments, train, valid, course, OneCycleParams(1e-3, 1e-2), own, 1, "test")
     assert score(logits_of(done.model, test), test.label)[1] == 1.0
 
 

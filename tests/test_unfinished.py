@@ -7,6 +7,8 @@ import pytest
 import torch
 from synthetic import make_packed
 
+from cilp.classifiers.course import Course, OneCycleParams
+from cilp.classifiers.fusion_course import OwnParams, train_fusion
 from cilp.contrastive.pairs import load_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.models import fusion
@@ -54,6 +56,17 @@ def contrastive(packed, state=None):
     return pretrain(train, valid, params, embedder, 1, "test", unfinished=state)
 
 
+def fusion_course(packed, state=None):
+    """With all that draws by itself, modality dropout too."""
+    train, valid = (load_split(packed, split, CPU) for split in ("train", "val"))
+    course = Course(STEPS, batch_size=4, twins=True, mirror=True, permute_colours=True, validate_every=3)
+    arguments = {"fusion": "add", "downsampling": "strided", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0}
+    own = OwnParams("he", modality_dropout=0.5, auxiliary_losses=True)
+    return train_fusion(
+        arguments, train, valid, course, OneCycleParams(1e-3, 1e-2), own, 1, "test", unfinished=state
+    )  # fmt: skip
+
+
 def killed_at(monkeypatch, step, run, *args):
     """Run until the backward pass of a step."""
     taken = iter(range(1, STEPS + 1))
@@ -74,6 +87,7 @@ def killed_at(monkeypatch, step, run, *args):
     [
         (classifier, range(1, STEPS + 1)),
         (contrastive, (1, 4, 7, STEPS)),  # the first, after a validation, after a pass, the last
+        (fusion_course, (1, 4, 7, STEPS)),
     ],
 )
 def test_killed_at_any_step_it_ends_with_the_same_bits(run, steps, tmp_path, monkeypatch):

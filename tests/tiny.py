@@ -28,6 +28,7 @@ TINY = {
     "modality_dropout": {"fusion": ["late"]},
     "significance": {"resamples": 200},
     "random_size": {"seeds": [51], "train": 6, "valid": 2, "auxiliary_losses": ["late"], "cilp_steps": 2},
+    "fusion_course": {"seeds": [51], "auxiliary_losses": ["late"]},
     "data_efficiency": {"scenes": [2, 4], "fusion": "late", "least_steps": 2, "head": {"epochs": 1, "batch_size": 8}},
     "audit": {"scenes": 2},
     "sensor_failures": {

@@ -126,7 +126,8 @@ def _files(out: Path) -> Iterable[Path]:
 def training_stages(settings: dict) -> list[str]:
     """Names of the stages that train what is published."""
     names = [name.removeprefix("fusion/") for name in variants(settings)]
-    again, sizes = (params.lookup(settings, section) for section in ("modality_dropout", "random_size"))
+    sections = ("modality_dropout", "random_size", "fusion_course")
+    again, sizes, course = (params.lookup(settings, section) for section in sections)
     return [
         *(f"train_fusion@{name}" for name in names),
         *(f"train_modality_dropout@{fusion}" for fusion in again["fusion"]),
@@ -135,6 +136,12 @@ def training_stages(settings: dict) -> list[str]:
         *(f"train_random_size@{name}-{seed}" for name in names for seed in sizes["seeds"]),
         *(f"train_random_size_auxiliary@{it}-{seed}" for it in sizes["auxiliary_losses"] for seed in sizes["seeds"]),
         *(f"train_random_size_{it}@{seed}" for it in ("cilp", "image") for seed in sizes["seeds"]),
+        *(f"train_fusion_course@{name}-{seed}" for name in names for seed in course["seeds"]),
+        *(
+            f"train_fusion_course_auxiliary@{it}-{seed}"
+            for it in course["auxiliary_losses"]
+            for seed in course["seeds"]
+        ),
     ]
 
 

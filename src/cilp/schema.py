@@ -12,9 +12,10 @@ from typing import Any
 
 from cilp import params
 from cilp.classifiers import random_size
+from cilp.classifiers.course import OneCycleParams
 from cilp.classifiers.fewer_scenes import protocol_of
 from cilp.classifiers.fusion import FusionProtocol
-from cilp.classifiers.images import ImageParams
+from cilp.classifiers.trainings import course_seeds
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
@@ -168,7 +169,7 @@ SECTIONS: dict[str, type] = {
     "embedder": EmbedderParams,
     "lidar": TrainingParams,
     "cilp": CilpParams,
-    "image_classifier": ImageParams,
+    "image_classifier": OneCycleParams,
     "projector": ProjectorParams,
     "rgb2lidar": TrainingParams,
     "modality_dropout": ModalityDropoutParams,
@@ -180,7 +181,9 @@ SECTIONS: dict[str, type] = {
 
 EMPTIED = (Path("data/raw"), Path("data/subset"))
 """Folders that stages write, in which a user might keep data."""
-NESTED = ("data", "seeds", "device", "fusion", "random_size", "data_efficiency", "cilp_ablation", "audit")
+NESTED = (
+    "data", "seeds", "device", "fusion", "random_size", "fusion_course", "data_efficiency", "cilp_ablation", "audit",
+)  # fmt: skip
 """Params and sections that are checked one by one."""
 
 
@@ -212,6 +215,7 @@ def check(settings: dict[str, Any]) -> None:
     sections |= fusions
     recipes = _check_ablation(settings)
     _check_random_size(settings)
+    _check_fusion_course(settings)
     _check_audit(settings)
     _check_data_efficiency(settings, data)
     if data.source == "simulate":
@@ -287,14 +291,26 @@ def _check_audit(settings: dict[str, Any]) -> None:
 
 def _check_random_size(settings: dict[str, Any]) -> None:
     """Type the section as its stages do."""
-    asked = random_size.sizes(settings).auxiliary_losses
-    if len(set(asked)) != len(asked) or not all(name in FUSIONS and _has_two_encoders(name) for name in asked):
-        legal = ", ".join(with_two_encoders())
-        raise UserError(f"random_size.auxiliary_losses must be different names out of {legal}; got {asked}.")
+    _check_auxiliary_losses("random_size", random_size.sizes(settings).auxiliary_losses)
     random_size.seeds(settings)
     change = params.lookup(settings, "random_size.simulate")
     _only(change, "random_size.simulate", [field.name for field in fields(SimulateParams)])
     of_random_size(settings)
+
+
+def _check_fusion_course(settings: dict[str, Any]) -> None:
+    """Type the section as its stages do."""
+    _only(params.lookup(settings, "fusion_course"), "fusion_course", ["seeds", "auxiliary_losses"])
+    course_seeds(settings)
+    _check_auxiliary_losses("fusion_course", params.lookup(settings, "fusion_course.auxiliary_losses"))
+
+
+def _check_auxiliary_losses(section: str, asked: Any) -> None:
+    """Refuse what is no list of fusions that can have them."""
+    legal = isinstance(asked, list) and len({str(name) for name in asked}) == len(asked)
+    if not legal or not all(name in FUSIONS and _has_two_encoders(name) for name in asked):
+        names = ", ".join(with_two_encoders())
+        raise UserError(f"{section}.auxiliary_losses must be different names out of {names}; got {asked}.")
 
 
 def _check_data_efficiency(settings: dict[str, Any], data: DataParams) -> None:

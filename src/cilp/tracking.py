@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cilp import params
-from cilp.classifiers.images import ImageValidation
+from cilp.classifiers.course import CourseValidation
 from cilp.contrastive.pretraining import Validation
 from cilp.contrastive.projection import ProjectorEpoch
 from cilp.errors import UserError
@@ -48,7 +48,7 @@ class Run:
         """Log one epoch's losses, accuracy or cosine, and learning rate, and the memory in use."""
         self._log(asdict(epoch), epoch.epoch)
 
-    def log_step(self, validation: Validation | ImageValidation) -> None:
+    def log_step(self, validation: Validation | CourseValidation) -> None:
         """Log the figures after a number of steps, and the memory in use."""
         self._log(asdict(validation), validation.step)
 
@@ -63,7 +63,7 @@ class Run:
 
         Lowest validation loss and highest accuracy of all stand in the summary already, from ``log_epoch``.
         """
-        unit = "step" if isinstance(trained.best, ImageValidation) else "epoch"
+        unit = "step" if isinstance(trained.best, CourseValidation) else "epoch"
         best = {f"best_{unit}": getattr(trained.best, unit)}
         self._summarise(trained.model, metrics, trained.cost, **best)
         self._picture("predictions", lambda: _prediction_table(test, logits))

@@ -46,9 +46,12 @@ def classifiers(settings: dict[str, Any]) -> list[str]:
 
 def on_random_sizes(settings: dict[str, Any]) -> list[str]:
     """All classifiers that are trained on scenes of random size: those with auxiliary losses behind the fusions."""
-    again = params.lookup(settings, "random_size.auxiliary_losses")
-    fusions = [model for model in classifiers(settings) if model not in SINGLE]
-    return [*fusions, *(f"fusion/{fusion}-maxpool-auxiliary" for fusion in again), *SINGLE]
+    return [*_with_auxiliary(settings, "random_size"), *SINGLE]
+
+
+def on_course(settings: dict[str, Any]) -> list[str]:
+    """All fusions that take CILP's course on scenes of random size, likewise."""
+    return _with_auxiliary(settings, "fusion_course")
 
 
 def sensor_dependent(settings: dict[str, Any]) -> list[str]:
@@ -62,3 +65,9 @@ def sensor_dependent(settings: dict[str, Any]) -> list[str]:
 
 def _in_each(fusions: Sequence[str], downsamplings: Sequence[str]) -> list[str]:
     return [f"fusion/{fusion}-{way}" for fusion in fusions for way in downsamplings]
+
+
+def _with_auxiliary(settings: dict[str, Any], section: str) -> list[str]:
+    fusions = [model for model in classifiers(settings) if model not in SINGLE]
+    again = params.lookup(settings, f"{section}.auxiliary_losses")
+    return [*fusions, *(f"fusion/{fusion}-maxpool-auxiliary" for fusion in again)]

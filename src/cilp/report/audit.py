@@ -35,7 +35,8 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path, shares: 
         every, key=lambda it: (it == SIZE_RULE, any(it not in audit["models"] for audit in audits.values()))
     )
     apart = np.array([key in shares for key in titles])
-    width, height = 0.92 * len(titles) * len(audits), 2.4 + 0.36 * len(models)
+    column = 0.92 if len(audits) < 3 else 0.68
+    width, height = column * len(titles) * len(audits), 2.4 + 0.36 * len(models)
     figure, axes = plt.subplots(
         1, len(audits), figsize=(3.6 + width, height), sharey=True, layout="constrained", squeeze=False
     )
@@ -45,24 +46,26 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path, shares: 
             if model in audit["models"]:
                 values[row] = [audit["models"][model][key]["accuracy"] for key in titles]
         axis.set_facecolor("0.9")
-        columns = np.broadcast_to(apart, values.shape)
+        shown_apart = np.broadcast_to(apart, values.shape)
         right, follows = (
             axis.imshow(np.ma.masked_where(hidden | np.isnan(values), values), cmap=cmap, vmin=0, vmax=1, aspect="auto")
-            for cmap, hidden in (("RdBu", columns), ("PuOr", ~columns))
+            for cmap, hidden in (("RdBu", shown_apart), ("PuOr", ~shown_apart))
         )
-        for column in np.flatnonzero(apart):
-            for edge in (column - 0.5, column + 0.5):
+        for share in np.flatnonzero(apart):
+            for edge in (share - 0.5, share + 0.5):
                 axis.axvline(edge, color="white", linewidth=5)
-        for (row, column), value in np.ndenumerate(values):
+        for (row, x), value in np.ndenumerate(values):
             if np.isnan(value):
                 continue
             colour = "white" if abs(value - 0.5) > 0.35 else "black"
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=11, color=colour)
-        axis.set_xticks(range(len(titles)), [textwrap.fill(text, 11) for text in titles.values()], fontsize=9)
+            axis.text(x, row, f"{value:.2f}", ha="center", va="center", fontsize=11, color=colour)
+        headings = [textwrap.fill(text, int(12 * column), break_long_words=False) for text in titles.values()]
+        axis.set_xticks(range(len(titles)), headings, fontsize=9)
         axis.set_yticks(range(len(models)), [title(model) for model in models], fontsize=11)
         axis.tick_params(length=0)
         seeds = f"{audit['seeds']} seed{'' if audit['seeds'] == 1 else 's'}"
-        axis.set_title(f"trained on {name}\n({seeds})", fontsize=12)
+        heading = textwrap.fill(f"trained on {name}", int(9 * column * len(titles)))
+        axis.set_title(f"{heading}\n({seeds})", fontsize=12)
     bar = {"ax": axes, "aspect": 40, "fraction": 0.02, "pad": 0.01}
     if apart.any():
         figure.colorbar(follows, label="sensors disagree: 0 follows the LiDAR, 1 the image", **bar)

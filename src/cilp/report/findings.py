@@ -224,9 +224,9 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
 
     ``seeds`` is how many the audits of either training are of, those of the study last.
     """
-    cured = {model: audit[model] for model in study}
+    cured = {model: audit[model] for model in study if model in audit}
     low, high = _range(cured, "swapped")
-    before, after = (fmean(found["swapped"] for found in models.values()) for models in (study, cured))
+    before, after = (fmean(models[model]["swapped"] for model in cured) for models in (study, cured))
     helps = after - before >= HELPS
     answer = (
         f"{'It helps' if helps else 'It does not help'}: with sizes swapped they then reach {low:.3f} to {high:.3f}, "
@@ -249,6 +249,15 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
             for model, found in apart.items():
                 answer += f" {title(model).capitalize()}, of networks trained apart, reaches {found['dark']:.3f}."
         claims += _bounds(names, whole, "dark", f"< {GUESSES}")
+    elif whole:
+        ordered = sorted(whole, key=lambda model: whole[model]["dark"])
+        worst, best, (low, high) = ordered[0], ordered[-1], _range(whole, "dark")
+        answer += (
+            f" With a black image the fusions that were trained as a whole reach {low:.3f} ({title(worst)}) to "
+            f"{high:.3f} ({title(best)})."
+        )
+        claims += _bounds(names, [worst], "dark", f"< {(floor(1000 * low) + 1) / 1000}")
+        claims += _bounds(names, [best], "dark", f"> {(ceil(1000 * high) - 1) / 1000}")
     supervised = {model: found for model, found in audit.items() if _supervised(model) and "dark" in found}
     if supervised:
         low, high = _range(supervised, "dark")

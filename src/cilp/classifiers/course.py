@@ -1,0 +1,143 @@
+"""CILP's course for a classifier: as many steps as CILP is pretrained, on the same batches, varied alike.
+
+AdamW takes it along one cycle. What the classifier sees of a pair, and what it is told of it, is handed in.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from cilp import params
+from cilp.contrastive.pairs import Pairs, View, passes
+from cilp.training.classifier import logits_of, score
+from cilp.training.distributed import world
+from cilp.training.inputs import Split
+from cilp.training.loop import Batch, Trained, fit
+from cilp.training.optimizers import AdamW
+from cilp.training.unfinished import Unfinished
+
+M = TypeVar("M", bound=nn.Module)
+Seen = Callable[[Tensor, View], tuple[Tensor, ...]]
+"""What a network takes of the given rows (B,), varied: tensors (B, ...)."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is shared with CILP: the params of the section ``cilp`` of these names."""
+
+    steps: int
+    batch_size: int
+    twins: bool
+    mirror: bool
+    permute_colours: bool
+    validate_every: int
+
+
+def course_of(settings: dict[str, Any]) -> Course:
+    """What CILP's section of ``params.yaml`` says of it."""
+    shared = {field.name: params.lookup(settings, f"cilp.{field.name}") for field in fields(Course)}
+    return params.section({"cilp": shared}, "cilp", Course)
+
+
+@dataclass(frozen=True)
+class OneCycleParams:
+    """What a classifier has of its own: AdamW's learning rate, at the peak of one cycle, and weight decay."""
+
+    lr: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be positive; got {self.lr}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must not be negative; got {self.weight_decay}.")
+
+
+@dataclass(frozen=True)
+class CourseValidation:
+    """Figures after a number of steps: losses in nats to what it is told (training: mean since the one before),
+    accuracy in [0, 1] on the labels."""
+
+    step: int
+    train_loss: float
+    valid_loss: float
+    valid_accuracy: float
+    learning_rate: float
+
+
+def take_course(
+    build: Callable[[], M],
+    pairs: Pairs | Split,
+    seen: Seen,
+    target: Tensor,
+    valid: Split,
+    valid_target: Tensor,
+    course: Course,
+    protocol: OneCycleParams,
+    seed: int,
+    label: str,
+    on_validation: Callable[[CourseValidation], None] = lambda validation: None,
+    unfinished: Unfinished | None = None,
+) -> Trained[M, CourseValidation]:
+    """Train what ``build`` returns and keep the weights with the lowest loss on ``valid_target``.
+
+    Args:
+        seen: of ``pairs``; ``valid`` gives the same inputs, not varied.
+        target: for each pair, probability of a sphere: (N,) float32 in [0, 1], or (N, logits) for several logits.
+        valid_target: the same of ``valid``, (V,), whose labels nothing is chosen by.
+        course: how many steps, on which batches, varied how, and when to validate. The batch is all pairs if there are
+            fewer, as there may be with labels.
+        seed: decides initial weights, order and variations, and on one machine every bit of the result, with or without
+            an interruption from which ``unfinished`` goes on.
+
+    Raises:
+        UserError: the batch is larger than memory, or the loss is no longer a number.
+    """
+    course = replace(course, batch_size=min(course.batch_size, len(pairs), pairs.shard or len(pairs)))
+    device = pairs.scene.device
+    torch.manual_seed(seed)
+    model = build().to(device, memory_format=torch.channels_last)
+    network = world().wrap(model)
+    optimizer = AdamW(model.parameters(), lr=protocol.lr, weight_decay=protocol.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, protocol.lr, total_steps=course.steps)
+
+    def validate(step: int, train_loss: float, learning_rate: float) -> CourseValidation:
+        logits = logits_of(model, valid)
+        loss = binary_cross_entropy_with_logits(logits, valid_target).item()
+        return CourseValidation(step, train_loss, loss, score(logits, valid.label)[1], learning_rate)
+
+    return fit(
+        model,
+        optimizer,
+        schedule,
+        _varied(pairs, course, seed),
+        lambda rows, view: (*seen(rows, view), target[rows]),
+        lambda *inputs: binary_cross_entropy_with_logits(network(*inputs[:-1]), inputs[-1]),
+        validate,
+        steps=course.steps,
+        every=course.validate_every,
+        samples=course.steps * course.batch_size,
+        figures=CourseValidation,
+        label=label,
+        section="image_classifier",
+        summary=lambda latest: (
+            f"step {latest.step}/{course.steps}  loss {latest.train_loss:.4f}  "
+            f"valid accuracy {latest.valid_accuracy:.4f}"
+        ),
+        on_validation=on_validation,
+        names=lambda rows: f"pairs of the scenes {pairs.scene[rows].tolist()}",
+        unfinished=unfinished,
+    )
+
+
+def _varied(pairs: Pairs | Split, course: Course, seed: int) -> Iterator[Batch]:
+    """Batch after batch without end, those that CILP would see of the same pairs: rows (B,) and how they are varied."""
+    generator = torch.Generator().manual_seed(seed)
+    device = torch.device("cpu") if pairs.shard else pairs.scene.device
+    for rows in passes(pairs.scene, course.batch_size, course.twins, generator, pairs.shard):
+        yield rows.to(device, non_blocking=True), View.draw(course.mirror, course.permute_colours, generator)

@@ -1,0 +1,97 @@
+"""A fusion that takes CILP's course: inputs normalised as the embedders', begun and trained as they are, on labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from cilp import params
+from cilp.classifiers.auxiliary_losses import LOGITS, with_losses, without_losses
+from cilp.classifiers.course import Course, CourseValidation, OneCycleParams, take_course
+from cilp.classifiers.modality_dropout import ModalityDropout
+from cilp.contrastive.pairs import View
+from cilp.models import normalised_fusion
+from cilp.training.inputs import Split
+from cilp.training.loop import Trained
+from cilp.training.unfinished import Unfinished
+
+
+@dataclass(frozen=True)
+class OwnParams:
+    """What a fusion has of its own: how it begins, how often it lacks a sensor, whether each sensor has a loss."""
+
+    initialisation: str
+    """``he`` or ``torch``, as of ``embedder``."""
+    modality_dropout: float
+    auxiliary_losses: bool
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], fusion: str) -> "OwnParams":
+        """As ``embedder`` begins, told what ``fusion.<fusion>`` says."""
+        return cls(
+            params.lookup(settings, "embedder.initialisation"),
+            params.lookup(settings, f"fusion.{fusion}.modality_dropout"),
+            params.lookup(settings, f"fusion.{fusion}.auxiliary_losses"),
+        )
+
+
+def train_fusion(
+    arguments: dict[str, Any],
+    train: Split,
+    valid: Split,
+    course: Course,
+    protocol: OneCycleParams,
+    own: OwnParams,
+    seed: int,
+    label: str,
+    on_validation: Callable[[CourseValidation], None] = lambda validation: None,
+    unfinished: Unfinished | None = None,
+) -> Trained[nn.Module, CourseValidation]:
+    """Train the fusion of ``normalised_fusion.build``'s ``arguments``; the best weights are those with the lowest loss
+    of what the fusion says on ``valid``.
+
+    Raises:
+        TypeError: auxiliary losses, and a fusion without an encoder for each sensor.
+        UserError: as ``take_course`` does.
+    """
+    build, target = normalised_fusion.build, train.label
+    if own.modality_dropout:
+        train = ModalityDropout.of(train, own.modality_dropout, seed)
+    if own.auxiliary_losses:
+        build, target = with_losses(build), target.unsqueeze(1).expand(-1, LOGITS)
+
+    def network() -> nn.Module:
+        model = build(**arguments)
+        return model.apply(_he) if own.initialisation == "he" else model
+
+    done = take_course(
+        network,
+        train,
+        lambda rows, view: _varied(train, rows, view).inputs(slice(None)),
+        target,
+        valid,
+        valid.label,
+        course,
+        protocol,
+        seed,
+        label,
+        on_validation,
+        unfinished,
+    )
+    return replace(done, model=without_losses(done.model)) if own.auxiliary_losses else done
+
+
+def _varied(split: Split, rows: Tensor, view: View) -> Split:
+    """The given rows of a split as one of its own, varied."""
+    of_each = {field.name: getattr(split, field.name) for field in fields(split)}
+    of_each = {name: value[rows] for name, value in of_each.items() if name != "directions" and hasattr(value, "shape")}
+    rgb, ranges = view.apply(split.rgb[rows], split.range[rows])
+    return replace(split, **{**of_each, "rgb": rgb, "range": ranges})
+
+
+def _he(module: nn.Module) -> None:
+    """As the embedders begin, He et al. 2015 (arXiv:1502.01852)."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,140 @@
+"""Fusions that take CILP's course."""
+
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from synthetic import make_packed
+from torch import nn
+
+from cilp import params
+from cilp.classifiers import fusion_course
+from cilp.classifiers.course import Course, OneCycleParams
+from cilp.classifiers.fusion_course import OwnParams, train_fusion
+from cilp.contrastive.pairs import View
+from cilp.models.normalised_fusion import NormalisedFusion
+from cilp.sensors import MAX_RANGE
+from cilp.training.classifier import logits_of, score
+from cilp.training.device import prepare_device
+from cilp.training.inputs import load_split
+
+CPU = torch.device("cpu")
+COURSE = Course(steps=4, batch_size=16, twins=True, mirror=True, permute_colours=True, validate_every=2)
+PROTOCOL = OneCycleParams(lr=1e-3, weight_decay=1e-2)
+OWN = OwnParams(initialisation="he", modality_dropout=0.0, auxiliary_losses=False)
+NORMALISED = {"xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deterministic():
+    prepare_device("cpu")
+
+
+@pytest.fixture(scope="module")
+def splits():
+    data = make_packed()
+    return [load_split(data, split, CPU) for split in ("train", "val")]
+
+
+def train(splits, fusion="add", course=COURSE, own=OWN, seed=1):
+    arguments = {"fusion": fusion, "downsampling": "strided", **NORMALISED}
+    return train_fusion(arguments, *splits, course, PROTOCOL, own, seed, "test")
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def seen_by_networks(monkeypatch):
+    """What every step shows the network, as it is filled: image and XYZA."""
+    seen, forward = [], NormalisedFusion.forward
+
+    def spy(self, *views):
+        if self.training:
+            seen.append([view.clone() for view in views])
+        return forward(self, *views)
+
+    monkeypatch.setattr(NormalisedFusion, "forward", spy)
+    return seen
+
+
+def test_a_seed_decides_every_bit_and_what_it_has_of_its_own_all_of_them(splits):
+    first, again, other = train(splits), train(splits), train(splits, seed=2)
+    assert torch.equal(weights(first.model), weights(again.model)) and first.history == again.history
+    assert not torch.equal(weights(first.model), weights(other.model))
+    for change in ({"initialisation": "torch"}, {"modality_dropout": 0.5}, {"auxiliary_losses": True}):
+        changed = train(splits, own=replace(OWN, **change))
+        assert not torch.equal(weights(first.model), weights(changed.model))
+        assert len(weights(changed.model)) == len(weights(first.model))  # heads of auxiliary losses are left aside
+
+
+def test_it_learns_from_one_loss_and_from_one_for_each_sensor(splits):
+    for own in (OWN, replace(OWN, auxiliary_losses=True)):
+        done = train(splits, "late", replace(COURSE, steps=60, validate_every=60), own)
+        assert score(logits_of(done.model, splits[0]), splits[0].label)[1] > 0.95
+
+
+def test_each_batch_is_varied_and_holds_both_shapes_of_its_scenes(splits, monkeypatch):
+    """What a network sees are the pairs of a batch, both sensors mirrored alike."""
+    seen, drawn, apply = seen_by_networks(monkeypatch), [], View.apply
+    monkeypatch.setattr(View, "apply", lambda self, *both: drawn.append((self, both)) or apply(self, *both))
+    train(splits, course=replace(COURSE, steps=40, validate_every=40))
+    assert len(seen) == len(drawn) == 40 and len({view for view, _ in drawn}) > 10
+    (split, _), scene_of = splits, {}
+    for row, pixels in enumerate(split.rgb):
+        scene_of[pixels.numpy().tobytes()] = int(split.scene[row])
+    for (image, xyza), (view, (rgb, ranges)) in zip(seen, drawn, strict=True):
+        scenes = [scene_of[pixels.numpy().tobytes()] for pixels in rgb]
+        assert all(scenes.count(scene) == 2 for scene in scenes)
+        varied, mirrored = apply(view, rgb, ranges)
+        torch.testing.assert_close(image, varied.permute(0, 3, 1, 2) / 255)
+        assert torch.equal(xyza[:, 3] == 1, mirrored < MAX_RANGE)
+
+
+def test_without_variation_the_pairs_are_seen_as_they_are(splits, monkeypatch):
+    seen = seen_by_networks(monkeypatch)
+    train(splits, course=replace(COURSE, mirror=False, permute_colours=False))
+    images = {view.numpy().tobytes() for view in splits[0].inputs(slice(None))[0].contiguous()}
+    assert all(view.numpy().tobytes() in images for batch, _ in seen for view in batch.contiguous())
+
+
+def test_modality_dropout_takes_a_sensor_of_its_share_of_varied_samples(splits, monkeypatch):
+    seen = seen_by_networks(monkeypatch)
+    train(splits, course=replace(COURSE, steps=60, validate_every=60), own=replace(OWN, modality_dropout=0.5))
+    image, xyza = (torch.cat(views) for views in zip(*seen, strict=True))
+    dark, blind = image[:, :3].flatten(1).sum(1) == 0, xyza[:, 3].flatten(1).sum(1) == 0
+    assert not (dark & blind).any()
+    for share in (dark.double().mean().item(), blind.double().mean().item()):
+        assert share == pytest.approx(0.25, abs=0.06)
+
+
+def test_every_layer_begins_as_he_et_al_have_it(splits, monkeypatch):
+    begun = []
+
+    def untaken(build, *arguments):
+        torch.manual_seed(0)
+        begun.append(build())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fusion_course, "take_course", untaken)
+    for initialisation in ("he", "torch"):
+        with pytest.raises(KeyboardInterrupt):
+            train(splits, "concat", own=replace(OWN, initialisation=initialisation))
+    he, default = ([it for it in network.modules() if isinstance(it, nn.Conv2d | nn.Linear)] for network in begun)
+    assert len(he) == len(default) == 7
+    for layer, other in zip(he, default, strict=True):
+        assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / layer.weight[0].numel()), rel=0.15)
+        assert not layer.bias.any() and other.bias.any()
+
+
+def test_what_it_has_of_its_own_is_what_the_params_say():
+    settings = params.load()
+    settings["fusion"]["late"]["modality_dropout"] = 0.25
+    own = OwnParams.of(settings, "late")
+    assert asdict(own) == {"initialisation": "he", "modality_dropout": 0.25, "auxiliary_losses": False}
+
+
+def test_losses_for_each_sensor_take_an_encoder_for_each(splits):
+    with pytest.raises(TypeError, match="no encoder for each sensor"):
+        train(splits, "early", own=replace(OWN, auxiliary_losses=True))
