@@ -238,7 +238,8 @@ def test_a_new_fusion_trains_alone(project):
     )
     ran = stages_run(run(project, "dvc", "repro", "--dry"))
     trained = {f"train_fusion@maximum-{way}" for way in ("maxpool", "strided")}
-    trained |= {f"train_random_size@maximum-{way}-51" for way in ("maxpool", "strided")}
+    sizes = ("train_random_size", "train_fusion_course")
+    trained |= {f"{stage}@maximum-{way}-51" for stage in sizes for way in ("maxpool", "strided")}
     assert {stage for stage in ran if "train" in stage} == trained
     (folder / "maximum.py").unlink()
     run(project, "git", "checkout", "--quiet", "--", ".")
