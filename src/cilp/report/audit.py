@@ -64,7 +64,7 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path, shares: 
         axis.set_yticks(range(len(models)), [title(model) for model in models], fontsize=11)
         axis.tick_params(length=0)
         seeds = f"{audit['seeds']} seed{'' if audit['seeds'] == 1 else 's'}"
-        heading = textwrap.fill(f"trained on {name}", int(9 * column * len(titles)))
+        heading = textwrap.fill(f"trained on {name}", int(10 * column * len(titles)))
         axis.set_title(f"{heading}\n({seeds})", fontsize=12)
     bar = {"ax": axes, "aspect": 40, "fraction": 0.02, "pad": 0.01}
     if apart.any():
