@@ -1,4 +1,4 @@
-"""What fusions that took CILP's course go by: the study's audit of those of ``more_seeds.py --scenes course``.
+"""What fusions that took CILP's course go by: the audit of those of ``--scenes course`` and ``--scenes supervised``.
 
     PYTHONPATH=src python benchmarks/course_cues.py
 
@@ -10,11 +10,10 @@ import argparse
 import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 from more_seeds import PAGE, SCENES, complete
 from more_seeds_course import IN_PART, network, scenes
-from more_seeds_networks import parts
+from more_seeds_networks import AUXILIARY, parts
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -28,22 +27,23 @@ from cilp.report.titles import title
 from cilp.training.device import describe, prepare_device
 
 RESULTS = Path("docs/course-cues.json")
+RECORDS = {"": "course", f"-{AUXILIARY}": "supervised"}
+"""By what stands behind the name of a variant: among which of ``SCENES`` its runs are."""
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings, device = params.load(), prepare_device("auto")
-    trained = json.loads(SCENES["course"].results.read_text(encoding="utf-8"))
-    runs = [(name, int(seed)) for name in of_all_of_it(trained) for seed in sorted(trained["right"][name], key=int)]
+    runs = [(name, int(seed), ending) for ending in RECORDS for name, seed in trained(ending)]
     asked, trained_on = conditions(settings), scenes(device)
     splits = {
         name: rendered(it.simulate, scenes_of(settings), available_cores(), device, it.lidar)
         for name, it in track(asked.items(), "render", total=len(asked), unit="conditions")
     }
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, seed in track(runs, "audit", unit="models"):
-        model = network(name, seed, settings, *trained_on).eval()
-        found.setdefault(name, {})[str(seed)] = {
+    for name, seed, ending in track(runs, "audit", unit="models"):
+        model = network(name, seed, settings, *trained_on, supervised=bool(ending)).eval()
+        found.setdefault(f"{name}{ending}", {})[str(seed)] = {
             condition: audit(probabilities(model, split), split).accuracy for condition, split in splits.items()
         }
     titles = {name: it.title for name, it in asked.items()}
@@ -52,9 +52,11 @@ def main() -> None:
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), {"course_cues": table(titles, found)}))
 
 
-def of_all_of_it(trained: dict[str, Any]) -> list[str]:
-    """The variants with max-pooling that took the whole course, on all of its seeds."""
-    return [name for name in complete(trained) if parts(name)[1] == "maxpool" and parts(name)[0] not in IN_PART]
+def trained(ending: str) -> list[tuple[str, str]]:
+    """The variants with max-pooling that took the whole course, and each of their seeds; all have as many."""
+    found = json.loads(SCENES[RECORDS[ending]].results.read_text(encoding="utf-8"))
+    names = [name for name in complete(found) if parts(name)[1] == "maxpool" and parts(name)[0] not in IN_PART]
+    return [(name, seed) for name in names for seed in sorted(found["right"][name], key=int)]
 
 
 def table(titles: dict[str, str], found: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -5,9 +5,9 @@
 ``--scenes random_size`` trains them on scenes of random size at all of the fusions' learning rate, ``half_rate`` at
 half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken. ``registered`` trains
 those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds;
-``course`` trains all as CILP and the image classifiers that it is measured against are (``more_seeds_course.py``), and
-``fresh`` tests the same networks on further scenes.
-``longer`` trains the image alone on the study's scenes, five times as long.
+``course`` has all take CILP's course there, as ``train_fusion_course`` does, ``supervised`` with a loss for each sensor
+(``more_seeds_course.py``), and ``fresh`` tests those of ``course`` on further scenes. ``longer`` trains the image alone
+on the study's scenes, five times as long.
 
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
 shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``

@@ -342,6 +342,7 @@ KINDS = {
     "longer",
     "course",
     "course cues",
+    "supervised",
     "fresh scenes",
     "joint parts",
 }

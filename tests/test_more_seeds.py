@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 
 KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
-    "course": "course", "fresh": "fresh scenes",
+    "course": "course", "supervised": "supervised", "fresh": "fresh scenes",
 }  # fmt: skip
 """What their claims are called."""
 
@@ -72,7 +72,7 @@ def trained(study):
     return json.loads((ROOT / study.results).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["study", "random_size", "half_rate", "registered", "longer", "course", "fresh"])
+@pytest.mark.parametrize("name", ["study", *KINDS])
 def test_its_tables_are_those_of_the_runs(more_seeds, name, monkeypatch):
     monkeypatch.chdir(ROOT)
     scenes = more_seeds.SCENES[name]

@@ -134,26 +134,28 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
     trained = {name: seeds for name in [*sensors, "fusion/decision-maxpool", "fusion/concat_he-maxpool"]}
     Path("docs").mkdir()
     cues.SCENES["course"].results.write_text(json.dumps({"right": {**trained, "fusion/add-maxpool": {"51": "22"}}}))
+    for seed in map(int, seeds):
+        course.network("fusion/add-maxpool", seed, settings, *splits, supervised=True)
+    cues.SCENES["supervised"].results.write_text(json.dumps({"right": {"fusion/add-maxpool": seeds}}))
     cues.PAGE.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
     monkeypatch.setattr(sys, "argv", ["course_cues.py"])
     capsys.readouterr()
     cues.main()
     assert "course, seed" not in capsys.readouterr().out  # none is trained again
     found = json.loads(cues.RESULTS.read_text())
-    assert list(found["accuracy"]) == [*sensors, "fusion/decision-maxpool"]
+    assert list(found["accuracy"]) == [*sensors, "fusion/decision-maxpool", "fusion/add-maxpool-auxiliary"]
     assert found["accuracy"][sensors[0]]["52"].keys() == settings["audit"]["conditions"].keys()
     dark = [run["dark"] for run in found["accuracy"][sensors[0]].values()]
     assert dark == [0.5, 0.5]  # the image alone says the same of every black image
-    assert "| decision, max-pooling | " in cues.PAGE.read_text() and cues.PAGE.read_text().count(" ± ") == 3 * 7
+    assert "| decision, max-pooling | " in cues.PAGE.read_text() and cues.PAGE.read_text().count(" ± ") == 4 * 7
 
 
-def test_the_table_of_what_they_go_by_is_that_of_the_record(cues):
+def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch):
     found, page = json.loads((ROOT / cues.RESULTS).read_text()), (ROOT / cues.PAGE).read_text(encoding="utf-8")
     assert insert_tables(page, {"course_cues": cues.table(found["conditions"], found["accuracy"])}) == page
-    trained = json.loads((ROOT / cues.SCENES["course"].results).read_text())
-    assert {name: list(runs) for name, runs in found["accuracy"].items()} == {
-        name: sorted(trained["right"][name], key=int) for name in cues.of_all_of_it(trained)
-    }
+    monkeypatch.chdir(ROOT)
+    runs = [(f"{name}{ending}", seed) for ending in cues.RECORDS for name, seed in cues.trained(ending)]
+    assert [(name, seed) for name, of in found["accuracy"].items() for seed in of] == runs
 
 
 def test_what_is_said_of_it_follows_from_the_record(cues):
