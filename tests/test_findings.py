@@ -165,6 +165,13 @@ def test_classifiers_that_another_training_has_not_are_left_out_of_its_cure():
     assert "0.900 on average instead of 0.050" in answer
 
 
+def test_a_training_of_none_of_the_studys_models_that_see_the_lidar_is_no_cure():
+    figures = Made()
+    trained = figures.files["audit/random_size-51"]["models"]
+    figures.files["audit/random_size-51"]["models"] = {"fusion/rgb-maxpool": trained["fusion/rgb-maxpool"]}
+    assert "Does training on random sizes cure it?" not in told(figures)
+
+
 def test_decision_level_fusion_need_not_be_lost_where_those_trained_as_a_whole_are():
     figures = Made()
     for name in ("fixed_size", "random_size-51"):

@@ -165,6 +165,8 @@ def _audit(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterato
     yield from _size_rule(figures, trained_on)
     yield from _conflict(audits, trained_on)
     for training, names in others:
+        if not study.keys() & audits[training].keys():
+            continue
         seeds = [sum(figures[f"audit/{name}"]["seeds"] for name in those) for those in (names, trained_on[first])]
         yield _cure(training, names, audits[training], study, seeds)
 
