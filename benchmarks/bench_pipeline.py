@@ -24,6 +24,7 @@ STAGES = {
     "train_projector": [],
     "train_rgb2lidar": [],
     "train_image": ["--told", "lidar"],
+    "train_fusion_course": ["--fusion", "concat", "--downsampling", "maxpool", "--seed", "51"],
 }
 TABLES = ("compare_fusion", "ablate_strided", "compare_cilp", "compare_audit", "write_report")
 """Stages that a clone can run without data or models."""

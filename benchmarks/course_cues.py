@@ -1,18 +1,21 @@
-"""What fusions that took CILP's course go by: the audit of those of ``--scenes course`` and ``--scenes supervised``.
+"""What fusions that took CILP's course go by: the audit of those of ``more_seeds.py``.
 
-    PYTHONPATH=src python benchmarks/course_cues.py
+    PYTHONPATH=src python benchmarks/course_cues.py [--scenes replication]
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
-Writes accuracies by model, seed and condition to ``docs/course-cues.json``, and a table into ``docs/more-seeds.md``.
+They are those of ``--scenes course`` and ``--scenes supervised``, or those that were trained anew. Writes accuracies by
+model, seed and condition to ``docs/<scenes>-cues.json``, and a table into ``docs/more-seeds.md``.
 """
 
 import argparse
 import json
 import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from more_seeds import PAGE, SCENES, complete
-from more_seeds_course import IN_PART, network, scenes
+from more_seeds_course import IN_PART, network, of_another_seed, scenes
 from more_seeds_networks import AUXILIARY, parts
 
 from cilp import params
@@ -26,16 +29,36 @@ from cilp.report.docs import insert_tables
 from cilp.report.titles import title
 from cilp.training.device import describe, prepare_device
 
-RESULTS = Path("docs/course-cues.json")
-RECORDS = {"": "course", f"-{AUXILIARY}": "supervised"}
-"""By what stands behind the name of a variant: among which of ``SCENES`` its runs are."""
+
+@dataclass(frozen=True)
+class Cues:
+    """Which networks are asked, and about what scenes."""
+
+    name: str
+    """Of what is written about them: ``docs/<name>-cues.json``, and the table ``<name>_cues``."""
+    records: Mapping[str, str]
+    """By what stands behind the name of a variant: among which of ``SCENES`` its runs are."""
+    further: int = 0
+    """Added to the simulator's seed, of the scenes that train and of those that are asked about."""
+
+    @property
+    def results(self) -> Path:
+        """Accuracies by model, seed and condition."""
+        return Path(f"docs/{self.name}-cues.json")
+
+
+COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "supervised"})
+REPLICATION = Cues("replication", {"": "replication"}, further=2)
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    both = {cues.name: cues for cues in (COURSE, REPLICATION)}
+    parser.add_argument("--scenes", choices=both, default=COURSE.name, help="whose networks (default: course)")
+    cues = both[parser.parse_args().scenes]
     settings, device = params.load(), prepare_device("auto")
-    runs = [(name, int(seed), ending) for ending in RECORDS for name, seed in trained(ending)]
-    asked, trained_on = conditions(settings), scenes(device)
+    runs = [(name, int(seed), ending) for ending in cues.records for name, seed in trained(cues, ending)]
+    asked, trained_on = conditions(of_another_seed(settings, cues.further)), scenes(settings, device, cues.further)
     splits = {
         name: rendered(it.simulate, scenes_of(settings), available_cores(), device, it.lidar)
         for name, it in track(asked.items(), "render", total=len(asked), unit="conditions")
@@ -48,13 +71,14 @@ def main() -> None:
         }
     titles = {name: it.title for name, it in asked.items()}
     head = {**describe(device), "scenes": scenes_of(settings), "conditions": titles}
-    write_json(RESULTS, {**head, "accuracy": found})
-    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), {"course_cues": table(titles, found)}))
+    write_json(cues.results, {**head, "accuracy": found})
+    written = insert_tables(PAGE.read_text(encoding="utf-8"), {f"{cues.name}_cues": table(titles, found)})
+    write_text(PAGE, written)
 
 
-def trained(ending: str) -> list[tuple[str, str]]:
+def trained(cues: Cues, ending: str) -> list[tuple[str, str]]:
     """The variants with max-pooling that took the whole course, and each of their seeds; all have as many."""
-    found = json.loads(SCENES[RECORDS[ending]].results.read_text(encoding="utf-8"))
+    found = json.loads(SCENES[cues.records[ending]].results.read_text(encoding="utf-8"))
     names = [name for name in complete(found) if parts(name)[1] == "maxpool" and parts(name)[0] not in IN_PART]
     return [(name, seed) for name in names for seed in sorted(found["right"][name], key=int)]
 

@@ -4,7 +4,9 @@ Beside them, one that takes the course in part.
 """
 
 import functools
+import hashlib
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,16 @@ from cilp.classifiers.fusion_course import OwnParams, _he, train_fusion
 from cilp.evaluation.models import BASELINES, DECISION
 from cilp.models.decision import DecisionFusion
 from cilp.models.normalised_fusion import build
+from cilp.packing import pack_scenes
+from cilp.simulation.processes import rendering
+from cilp.simulation.varied import of_random_size
 from cilp.training.checkpoint import load_checkpoint, save_checkpoint
 from cilp.training.classifier import train_classifier
 from cilp.training.inputs import Split, load_split
 
 OF_THE_STUDY = Path("models/fusion_course")
 NETWORKS = Path("models/more_seeds")
-"""Those that the study has not, kept, so that they can be asked again."""
+"""Those that the study has not, kept by the scenes that made them, so that they can be asked again."""
 WHOLE = "concat"
 IN_PART = {
     "concat_unvaried": "neither mirrored nor coloured",
@@ -45,17 +50,15 @@ IN_PART = {
 
 
 def taking_the_course(
-    settings: dict[str, Any], device: torch.device, further: int = 0, supervised: bool = False
+    settings: dict[str, Any], device: torch.device, supervised: bool = False, trained: int = 0, tested: int = 0
 ) -> Runs:
     """All fusions of the study, trained so, on the scenes of ``on_random_sizes``; decision-level fusion asks two.
 
-    With ``further``, they are tested on others instead: those of the simulator's seed and so many. With ``supervised``,
-    each sensor has a loss of its own.
+    With ``supervised``, each sensor has a loss of its own. Added to the simulator's seed, ``trained`` and ``tested``
+    give other scenes to train and to test on.
     """
-    simulate = params.lookup(settings, "data.simulate")
-    other = {**settings["data"], "simulate": {**simulate, "seed": simulate["seed"] + further}}
-    test = random_size_test({**settings, "data": other}, device)
-    splits = scenes(device)
+    test = random_size_test(of_another_seed(settings, tested), device)
+    splits = scenes(settings, device, trained)
 
     @functools.cache
     def logits(name: str, seed: int) -> Tensor:
@@ -67,16 +70,26 @@ def taking_the_course(
     return [], logits, test
 
 
-def scenes(device: torch.device) -> tuple[Split, Split]:
-    """That train, and that validate."""
-    data = packed.load(RANDOM_SIZE)
+def of_another_seed(settings: dict[str, Any], further: int) -> dict[str, Any]:
+    """The params, with so much added to the simulator's seed."""
+    simulate = params.lookup(settings, "data.simulate")
+    return {**settings, "data": {**settings["data"], "simulate": {**simulate, "seed": simulate["seed"] + further}}}
+
+
+def scenes(settings: dict[str, Any], device: torch.device, further: int = 0) -> tuple[Split, Split]:
+    """That train, and that validate: the study's, or those of so much more than the simulator's seed."""
+    if further:
+        simulation = of_random_size(of_another_seed(settings, further))
+        data = pack_scenes(random_size.sizes(settings).scenes(), partial(rendering, simulation))
+    else:
+        data = packed.load(RANDOM_SIZE)
     return load_split(data, "train", device), load_split(data, "val", device)
 
 
 def network(
     name: str, seed: int, settings: dict[str, Any], train: Split, valid: Split, supervised: bool = False
 ) -> nn.Module:
-    """A variant, such as ``fusion/late-strided``: the study's, if these params made it, or one trained here, once.
+    """A variant, such as ``fusion/late-strided``, trained here, once; the study's, if it was made of the same.
 
     Of decision-level fusion, the two that it asks. If ``supervised``, with a loss for each sensor.
     """
@@ -95,16 +108,26 @@ def network(
         course = replace(course, mirror=False, permute_colours=False)
     plan = protocol_on_random_sizes(base, settings) if fusion == "concat_he" else None
     made_by = {**asdict(own), **asdict(plan)} if plan else {**asdict(course), **asdict(protocol), **asdict(own)}
-    called = f"{name}-{AUXILIARY}" if supervised else name
-    studys, path = (folder / called / f"seed-{seed}.pt" for folder in (OF_THE_STUDY, NETWORKS))
-    for there in filter(Path.is_file, (studys, path)):
+    called, seen = f"{name}-{AUXILIARY}" if supervised else name, digest(train, valid)
+    studys, here = (folder / called / f"seed-{seed}.pt" for folder in (OF_THE_STUDY, NETWORKS / seen))
+    for there in filter(Path.is_file, (here, studys)):
         model, kept = load_checkpoint(there, train.label.device)
-        if kept["params"] == made_by:
+        alike = (kept["params"], kept["arguments"]) == (made_by, arguments)
+        if alike and (there == here or digest(*scenes(settings, train.label.device)) == seen):
             return model
     label = f"{fusion}-{downsampling}, {'a loss each, ' if supervised else ''}course, seed {seed}"
     if plan:
         model = train_classifier(lambda: build(**arguments).apply(_he), train, valid, plan, seed, label).model
     else:
         model = train_fusion(arguments, train, valid, course, protocol, own, seed, label).model
-    save_checkpoint(path, model, "normalised_fusion", arguments, made_by, seed)
+    save_checkpoint(here, model, "normalised_fusion", arguments, made_by, seed)
     return model
+
+
+def digest(*splits: Split) -> str:
+    """Of what is seen and learned there, since a network is one of the scenes that made it: 16 hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=8)
+    for split in splits:
+        for tensor in (split.rgb, split.range, split.label):
+            found.update(tensor.cpu().contiguous().numpy().data)
+    return found.hexdigest()

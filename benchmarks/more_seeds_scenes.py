@@ -130,6 +130,7 @@ SCENES["course"] = replace(
     decides={
         **SCENES["random_size"].decides,
         "random_size": ("train", "valid", "inputs", "lr_factor", "cilp_steps", "simulate"),
+        "embedder": ("xyz_centre", "xyz_scale", "initialisation"),
         "cilp": tuple(field.name for field in fields(Course) if field.name != "steps"), "image_classifier": (),
     },
     beside=(*IN_PART, DECISION), runs=taking_the_course,
@@ -141,12 +142,12 @@ SCENES["supervised"] = replace(
     against=Beside("course", "/supervised", "one loss", "a loss for each sensor"),
 )  # fmt: skip
 SCENES["fresh"] = replace(
-    SCENES["course"],
-    name="fresh-seeds",
-    prefix="fresh_",
-    ticks=(),
-    against=None,
-    runs=partial(taking_the_course, further=1),
-)
+    SCENES["course"], name="fresh-seeds", prefix="fresh_", ticks=(), against=None,
+    runs=partial(taking_the_course, tested=1),
+)  # fmt: skip
+SCENES["replication"] = replace(
+    SCENES["fresh"], name="replication-seeds", prefix="replication_", further=range(54, 59), beside=(DECISION,),
+    runs=partial(taking_the_course, trained=2, tested=2),
+)  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
 TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}

@@ -2,8 +2,10 @@ from copy import deepcopy
 
 import pytest
 import torch
+from matplotlib import pyplot as plt
 
 from cilp import params
+from cilp.classifiers.trainings import audits
 from cilp.errors import UserError
 from cilp.evaluation.audit import (
     Audited,
@@ -104,19 +106,38 @@ def test_audits_of_several_seeds_are_averaged_with_their_spread():
     assert together([audited(0.2)]) == audited(0.2)
 
 
+def test_audits_are_those_of_the_seeds_that_are_trained():
+    settings = deepcopy(SETTINGS)
+    settings["random_size"]["seeds"], settings["fusion_course"]["seeds"] = [], [51, 52]
+    of_the_course = ["fusion_course-51", "fusion_course-52"]
+    assert list(audits(settings).values()) == [["fixed_size"], of_the_course]
+    settings["fusion_course"]["seeds"], settings["random_size"]["seeds"] = [], [51]
+    assert list(audits(settings).values()) == [["fixed_size"], ["random_size-51"]]
+
+
+def test_each_training_has_a_map_in_the_picture(tmp_path):
+    trainings = {f"training {number}": audited(number / 4) for number in range(1, 4)}
+    sizes = []
+    for count in (1, 2, 3):
+        path = tmp_path / f"{count}.png"
+        draw_audit(dict(list(trainings.items())[:count]), {"a": "as trained", "b": "size swapped"}, path)
+        sizes.append(plt.imread(path).shape[:2])
+    assert sizes[0][1] < sizes[1][1] < sizes[2][1]
+
+
 def test_the_picture_and_the_table(tmp_path):
-    audits = {"one size a class": audited(0.2), "random sizes": audited(0.8)}
+    both = {"one size a class": audited(0.2), "random sizes": audited(0.8)}
     titles = {"a": "as trained", "b": "size swapped"}
-    for name, drawn in (("1", audits), ("2", audits), ("3", {**audits, "random sizes": audited(0.7)})):
+    for name, drawn in (("1", both), ("2", both), ("3", {**both, "random sizes": audited(0.7)})):
         draw_audit(drawn, titles, tmp_path / f"{name}.png")
     first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
     assert first == again != changed
     models = {"fusion/late-maxpool-auxiliary": audited(0.8)["models"]["lidar"]}  # trained on random sizes alone
-    draw_audit(audits, titles, tmp_path / "5.png", ["b"])  # shares, in colours of their own
+    draw_audit(both, titles, tmp_path / "5.png", ["b"])  # shares, in colours of their own
     assert (tmp_path / "5.png").read_bytes() != first
-    more = {**audits["random sizes"], "models": {**audits["random sizes"]["models"], **models}}
-    draw_audit({**audits, "random sizes": more}, titles, tmp_path / "4.png")
-    table = audit_markdown(audits, titles, 100)
+    more = {**both["random sizes"], "models": {**both["random sizes"]["models"], **models}}
+    draw_audit({**both, "random sizes": more}, titles, tmp_path / "4.png")
+    table = audit_markdown(both, titles, 100)
     assert table.count("| LiDAR classifier | 0.80 / 1.00 | 0.20 / 1.00 |") == 2
     spread = audit_markdown({"random sizes": together([audited(0.2), audited(0.4)])}, titles, 100)
     assert "| LiDAR classifier | 0.80 ± 0.00 / 1.00 ± 0.00 |" in spread and "2 of those trained" in spread

@@ -1,6 +1,8 @@
 """Fusions that take CILP's course."""
 
 import math
+import runpy
+import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -138,3 +140,12 @@ def test_what_it_has_of_its_own_is_what_the_params_say():
 def test_losses_for_each_sensor_take_an_encoder_for_each(splits):
     with pytest.raises(TypeError, match="no encoder for each sensor"):
         train(splits, "early", own=replace(OWN, auxiliary_losses=True))
+
+
+def test_the_stage_refuses_losses_for_each_sensor_of_a_fusion_without_an_encoder_for_each(monkeypatch, capsys):
+    arguments = ["--fusion", "early", "--downsampling", "maxpool", "--seed", "51", "--auxiliary-losses"]
+    monkeypatch.setattr(sys, "argv", ["train_fusion_course.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path("stages/train_fusion_course.py")["main"]()
+    assert stopped.value.code == 2
+    assert "--auxiliary-losses: early has no encoder for each sensor" in capsys.readouterr().err

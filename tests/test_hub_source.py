@@ -15,6 +15,7 @@ from PIL import Image
 
 from cilp import publish
 from cilp.errors import UserError
+from cilp.pipeline import record
 from cilp.raw.layout import CLASSES, Pair, lidar_path, read_manifest, rgb_path, write_calibration, write_manifest
 from cilp.sensors import lidar_angles
 from cilp.subset.grouped import export_grouped
@@ -91,6 +92,14 @@ def acquire(project, address, **options):
 
 def tree(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_all_that_the_committed_study_trains_is_published():
+    trains = {
+        name for name, stage in record.parse((ROOT / "dvc.lock").read_text(encoding="utf-8")).items()
+        if any(out["path"].startswith("models/") for out in stage["outs"]) and not name.startswith("fit_size_rule")
+    }  # fmt: skip
+    assert trains == set(publish.training_stages(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
 
 
 def test_what_is_published_comes_back_byte_for_byte(subset, raw, project, hub):

@@ -310,13 +310,13 @@ def test_the_networks_of_the_study_are_taken_if_they_were_trained_alike(more_see
     taken = {name: scenes.trained_by(settings) for name, scenes in more_seeds.SCENES.items()}
     seeds, random = settings["seeds"], settings["random_size"]["seeds"]
     assert {name: it["seeds"] for name, it in taken.items() if name != "longer"} == dict.fromkeys(
-        ("study", "random_size", "half_rate", "registered", "course", "supervised", "fresh"), seeds
+        ("study", "random_size", "half_rate", "registered", "course", "supervised", "fresh", "replication"), seeds
     )
     assert taken["longer"]["seeds"] == []
     assert {name: (it["random_size"]["lr_factor"], it["random_size"]["seeds"]) for name, it in taken.items()} == {
         "study": (0.5, random), "random_size": (1.0, []), "half_rate": (0.5, random),
         "registered": (0.5, random), "longer": (0.5, random), "course": (0.5, random), "fresh": (0.5, random),
-        "supervised": (0.5, random),
+        "supervised": (0.5, random), "replication": (0.5, random),
     }  # fmt: skip
     assert taken["longer"]["fusion"]["rgb"] == {**settings["fusion"]["rgb"], "epochs": 100}
     assert all(it["fusion"] == settings["fusion"] for name, it in taken.items() if name != "longer")

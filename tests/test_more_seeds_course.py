@@ -3,6 +3,8 @@ import runpy
 import shutil
 import statistics
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,12 @@ from clone import merge
 from synthetic import make_packed
 
 from cilp import packed
+from cilp.classifiers.random_size import sizes
+from cilp.packing import pack_scenes
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
+from cilp.simulation.processes import rendering
+from cilp.simulation.varied import of_random_size
 from cilp.training.inputs import load_split
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +62,28 @@ def test_a_network_is_trained_once_and_kept_for_the_params_that_made_it(course, 
     settings["image_classifier"]["lr"] *= 10
     faster = course.network("fusion/add-strided", 51, settings, *splits)
     assert not torch.equal(weights(first), weights(faster))
-    assert [str(path) for path in course.NETWORKS.rglob("*.pt")] == ["models/more_seeds/fusion/add-strided/seed-51.pt"]
+    kept = [str(path.relative_to(course.NETWORKS)) for path in course.NETWORKS.rglob("*.pt")]
+    assert kept == [f"{course.digest(*splits)}/fusion/add-strided/seed-51.pt"]
+
+
+@pytest.mark.parametrize("change", [{"xyz_scale": 7.0}, {"initialisation": "torch"}])
+def test_a_network_of_another_embedders_params_is_not_taken(course, settings, splits, capsys, change):
+    first = course.network("fusion/add-strided", 51, settings, *splits)
+    settings["embedder"] |= change
+    capsys.readouterr()
+    second = course.network("fusion/add-strided", 51, settings, *splits)
+    assert "add-strided, course, seed 51: 24/24 samples" in capsys.readouterr().out
+    assert not torch.equal(weights(first), weights(second))
+
+
+def test_a_network_of_other_scenes_is_not_taken(course, settings, splits, capsys):
+    first = course.network("fusion/add-strided", 51, settings, *splits)
+    train, valid = splits
+    capsys.readouterr()
+    second = course.network("fusion/add-strided", 51, settings, replace(train, range=train.range + 1), valid)
+    assert "add-strided, course, seed 51: 24/24 samples" in capsys.readouterr().out
+    assert not torch.equal(weights(first), weights(second))
+    assert len(list(course.NETWORKS.rglob("*.pt"))) == 2
 
 
 def test_the_network_of_the_stage_is_taken_if_these_params_made_it(
@@ -77,6 +104,9 @@ def test_the_network_of_the_stage_is_taken_if_these_params_made_it(
         taken = course.network("fusion/add-maxpool", 51, settings, *splits, supervised)
         assert capsys.readouterr().out == "" and not course.NETWORKS.exists()
         assert torch.equal(weights(taken), weights(alone))
+    train, valid = splits
+    course.network("fusion/add-maxpool", 51, settings, replace(train, label=1 - train.label), valid)
+    assert "add-maxpool, course, seed 51" in capsys.readouterr().out  # the study's saw the study's scenes
     settings["cilp"]["mirror"] = False
     course.network("fusion/add-maxpool", 51, settings, *splits)
     assert "add-maxpool, course, seed 51" in capsys.readouterr().out
@@ -98,9 +128,19 @@ def test_further_scenes_are_none_of_those_it_was_chosen_on(course, settings, mon
 
     monkeypatch.setattr(more_seeds_networks, "TEST_SCENES", 3)
     packed.save(make_packed(), Path("data/random_size.pt"))
-    first, again, further = (course.taking_the_course(settings, CPU, seed)[2] for seed in (0, 0, 1))
+    first, again, further = (course.taking_the_course(settings, CPU, tested=seed)[2] for seed in (0, 0, 1))
     assert torch.equal(first.range, again.range)
     assert not any(torch.equal(one, other) for one in first.range for other in further.range)
+
+
+def test_trained_anew_all_scenes_are_others(course, settings):
+    settings["random_size"] |= {"train": 3, "valid": 2}
+    packed.save(pack_scenes(sizes(settings).scenes(), partial(rendering, of_random_size(settings))), course.RANDOM_SIZE)
+    first, again, anew = (course.scenes(settings, CPU, further) for further in (0, 0, 2))
+    assert [len(split) for split in anew] == [len(split) for split in first] == [6, 4]
+    assert course.digest(*first) == course.digest(*again)
+    seen = [view for split in first for view in split.range]
+    assert not any(torch.equal(one, other) for one in seen for split in anew for other in split.range)
 
 
 def test_what_took_the_course_in_part_is_compared_with_its_whole_alone(course):
@@ -142,7 +182,7 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
     capsys.readouterr()
     cues.main()
     assert "course, seed" not in capsys.readouterr().out  # none is trained again
-    found = json.loads(cues.RESULTS.read_text())
+    found = json.loads(cues.COURSE.results.read_text())
     assert list(found["accuracy"]) == [*sensors, "fusion/decision-maxpool", "fusion/add-maxpool-auxiliary"]
     assert found["accuracy"][sensors[0]]["52"].keys() == settings["audit"]["conditions"].keys()
     dark = [run["dark"] for run in found["accuracy"][sensors[0]].values()]
@@ -151,20 +191,23 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
 
 
 def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch):
-    found, page = json.loads((ROOT / cues.RESULTS).read_text()), (ROOT / cues.PAGE).read_text(encoding="utf-8")
+    found, page = json.loads((ROOT / cues.COURSE.results).read_text()), (ROOT / cues.PAGE).read_text(encoding="utf-8")
     assert insert_tables(page, {"course_cues": cues.table(found["conditions"], found["accuracy"])}) == page
     monkeypatch.chdir(ROOT)
-    runs = [(f"{name}{ending}", seed) for ending in cues.RECORDS for name, seed in cues.trained(ending)]
+    runs = [
+        (f"{name}{ending}", seed) for ending in cues.COURSE.records for name, seed in cues.trained(cues.COURSE, ending)
+    ]
     assert [(name, seed) for name, of in found["accuracy"].items() for seed in of] == runs
 
 
 def test_what_is_said_of_it_follows_from_the_record(cues):
     figures = Figures(ROOT / "metrics")
-    runs = json.loads((ROOT / cues.RESULTS).read_text())["accuracy"]
+    runs = json.loads((ROOT / cues.COURSE.results).read_text())["accuracy"]
     figures.files["mean"] = {
         name: {condition: statistics.fmean(run[condition] for run in of.values()) for condition in of["51"]}
         for name, of in runs.items()
     }
+    figures.files["seed"] = runs
     for path in (cues.PAGE, Path("README.md"), Path("docs/results.md")):
         claims = claims_of((ROOT / path).read_text(encoding="utf-8"), "course cues")
         assert claims or path == Path("README.md")

@@ -158,7 +158,10 @@ READ_TO_REFUSE = {
     ],
     "train_random_size_image": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
     "train_fusion_course": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
-    "train_fusion_course_auxiliary": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
+    "train_fusion_course_auxiliary": [
+        *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
+        *("cilp.steps", "fusion.late.auxiliary_losses"),
+    ],
     "data_efficiency_cilp": ["data_efficiency.fusion"],
     "data_efficiency_image": [f"data_efficiency.{key}" for key in ("fusion", "least_steps", "head")],
 }

@@ -63,6 +63,8 @@ def test_the_defaults_are_legal():
         ("random_size.seeds", [51, 51], "random_size.seeds must be a list of one or more different"),
         ("fusion_course.seeds", [51, 51], "fusion_course.seeds must be a list of one or more different"),
         ("fusion_course.auxiliary_losses", ["early"], "fusion_course.auxiliary_losses must be different names out"),
+        ("fusion_course.auxiliary_losses", "late", "fusion_course.auxiliary_losses must be different names out"),
+        ("fusion_course.seed", [51], "fusion_course.seed is no known param; did you mean seeds?"),
         ("random_size.inputs", "raw", "random_size.inputs is 'raw'; legal values: normalised, plain."),
         ("random_size.lr_factor", 0.0, "random_size.lr_factor must lie between 0.001 and 1000; got 0.0."),
         ("random_size.auxiliary_losses", ["early"], "random_size.auxiliary_losses must be different names out of add"),
