@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cilp.report.findings import Finding
+from cilp.report.finding import Finding
 from cilp.report.provenance import SOURCES
 
 TABLES = {  # file of metrics/ and the pictures of plots/ that go with it
