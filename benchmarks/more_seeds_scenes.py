@@ -146,7 +146,7 @@ SCENES["fresh"] = replace(
     runs=partial(taking_the_course, tested=1),
 )  # fmt: skip
 SCENES["replication"] = replace(
-    SCENES["fresh"], name="replication-seeds", prefix="replication_", further=range(54, 59), beside=(DECISION,),
+    SCENES["fresh"], name="replication-seeds", prefix="replication_", further=range(54, 58), beside=(DECISION,),
     runs=partial(taking_the_course, trained=2, tested=2),
 )  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
