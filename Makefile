@@ -19,11 +19,13 @@ CHECK_PARAMS := PYTHONPATH=src python stages/check_params.py
 WARM := PYTHONPATH=src python -m cilp.pipeline.warm
 EXPERIMENT := $(WARM) python -m cilp.experiment
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
-QUICK := -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
+QUICK = -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
 	-S cilp.steps=30 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
 	-S significance.resamples=999 -S audit.scenes=25 -S sensor_failures.pairs=40 \
 	-S 'random_size.seeds=[]' -S 'fusion_course.seeds=[]' -S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
-	$(foreach fusion,rgb lidar early late concat add hadamard,-S fusion.$(fusion).epochs=3)
+	$(foreach fusion,$(FUSIONS),-S fusion.$(fusion).epochs=3)
+# those of the section variants
+FUSIONS = $(shell sed -n 's/^  fusion: \[\(.*\)\].*/\1/p' params.yaml | head -1 | tr -d ,)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro exp quick report plots app publish bench verify test lint format docs lock clean

@@ -145,4 +145,5 @@ def measure_start(bench: Bench) -> None:
         if runs:
             bench.add(what, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
         else:
-            bench.add(what, f"not measured: `dvc repro {stage}` first", aim)
+            said = (done.stderr.strip() or "it took no step").splitlines()[-1]
+            bench.add(what, f"not measured: {said}", aim)

@@ -8,13 +8,12 @@ model, seed and condition to ``docs/<scenes>-cues.json``, and a table into ``doc
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from more_seeds import PAGE, SCENES, complete
+from more_seeds import PAGE, complete, recorded
 from more_seeds_course import IN_PART, network, of_another_seed, scenes
 from more_seeds_networks import AUXILIARY, parts
 
@@ -78,7 +77,7 @@ def main() -> None:
 
 def trained(cues: Cues, ending: str) -> list[tuple[str, str]]:
     """The variants with max-pooling that took the whole course, and each of their seeds; all have as many."""
-    found = json.loads(SCENES[cues.records[ending]].results.read_text(encoding="utf-8"))
+    found = recorded(cues.records[ending])
     names = [name for name in complete(found) if parts(name)[1] == "maxpool" and parts(name)[0] not in IN_PART]
     return [(name, seed) for name in names for seed in sorted(found["right"][name], key=int)]
 
@@ -88,7 +87,8 @@ def table(titles: dict[str, str], found: dict[str, dict[str, dict[str, float]]])
     lines = ["# title", "", f"| variant | {' | '.join(titles.values())} |", f"| --- {'| --- ' * len(titles)}|"]
     for name, by_seed in found.items():
         columns = [[run[condition] for run in by_seed.values()] for condition in titles]
-        cells = [f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" for values in columns]
+        spreads = [f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "" for values in columns]
+        cells = [f"{statistics.fmean(values):.2f}{spread}" for values, spread in zip(columns, spreads, strict=True)]
         lines.append(f"| {title(name)} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

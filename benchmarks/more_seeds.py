@@ -6,7 +6,8 @@
 half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken. ``registered`` trains
 those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds;
 ``course`` has all take CILP's course there, as ``train_fusion_course`` does, ``supervised`` with a loss for each sensor
-(``more_seeds_course.py``), and ``fresh`` tests those of ``course`` on further scenes. ``longer`` trains the image alone
+(``more_seeds_course.py``), ``fresh`` tests those of ``course`` on further scenes, and ``replication`` trains them anew
+on other scenes and seeds. ``longer`` trains the image alone
 on the study's scenes, five times as long.
 
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
@@ -67,6 +68,7 @@ def main() -> None:
     asked = [f"fusion/{name}" for name in arguments.variants] if arguments.variants else names
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
+    check_page(scenes)
     head = {**describe(device), **scenes.decided_by(settings)}
     found = begun(scenes.results, head, "right", names, arguments.another_machine)
     seeds, logits, test = scenes.runs(settings, device)
@@ -99,8 +101,27 @@ def begun(
         if another_machine or head["device"] in made_on:
             head = {**head, "device": made_on[0], **({"also": made_on[1:]} if made_on[1:] else {})}
         if found != head or not known.keys() <= set(names):
-            raise UserError(f"{results} is of other params or of another machine; delete it to begin anew.")
+            other = [name for name in {**found, **head} if found.get(name) != head.get(name)]
+            other += sorted(known.keys() - set(names))
+            goes_on = "; more_seeds.py goes on from there with --another-machine" if other == ["device"] else ""
+            raise UserError(f"{results} was made with another {other[0]}; delete it to begin anew{goes_on}.")
     return {**head, key: {name: known.get(name, {}) for name in names}}
+
+
+def check_page(scenes: Scenes) -> None:
+    """``UserError`` if the page has no place for what will be written, which hours of training would end with."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name in ("seeds", "comparisons", "against" if scenes.against else "together"):
+        if f"<!-- {scenes.prefix}{name} -->" not in page:
+            raise UserError(f"{PAGE} has no place for a table: add <!-- {scenes.prefix}{name} --> and its end.")
+
+
+def recorded(scenes: str) -> dict[str, Any]:
+    """What is written down of the runs of one of ``SCENES``; ``UserError`` if there is nothing."""
+    results = SCENES[scenes].results
+    if not results.is_file():
+        raise UserError(f"{results} is missing; run benchmarks/more_seeds.py --scenes {scenes} first.")
+    return json.loads(results.read_text(encoding="utf-8"))
 
 
 def machines(found: dict[str, Any]) -> list[str]:
@@ -212,7 +233,7 @@ def by_seed(found: dict[str, Any]) -> str:
 
 def held_against(beside: Beside) -> dict[str, Any]:
     """What the networks of the other training say."""
-    return json.loads(SCENES[beside.scenes].results.read_text(encoding="utf-8"))
+    return recorded(beside.scenes)
 
 
 def against(beside: Beside, found: dict[str, Any]) -> list[Comparison]:

@@ -209,7 +209,9 @@ def test_which_sensor_decides_where_they_disagree_is_told_by_training():
         "LiDAR of the other: trained on one size, from one loss 0.010 to 0.020; trained on random sizes, from one loss "
         "0.900 to 0.950, from a loss for each sensor 0.810 to 0.810."
     )
-    assert len(found.claims) == 5 and all(holds(claim, figures) for claim in found.claims)
+    model = "audit/fixed_size:models:fusion"
+    ends = {f"{model}/add-maxpool:conflict:accuracy > 0.009", f"{model}/concat-maxpool:conflict:accuracy < 0.021"}
+    assert ends <= set(found.claims) and all(holds(claim, figures) for claim in found.claims)
 
 
 def test_several_seeds_of_the_cure_are_one_finding():

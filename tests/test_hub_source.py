@@ -289,7 +289,7 @@ def test_a_card_names_the_params_that_made_the_data():
         publish.check_made_with({"data": {**settings["data"], "subset": 4}}, lock, publish.DATA_STAGES)
 
 
-def test_models_are_those_that_the_params_ask_for_trained_on_the_data_that_there_are(tmp_path, monkeypatch):
+def test_models_are_those_that_the_params_ask_for_trained_on_the_data_that_there_are(tmp_path, monkeypatch, capsys):
     """DVC leaves what variants wrote that are no longer asked for."""
     monkeypatch.chdir(tmp_path)
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -307,6 +307,11 @@ def test_models_are_those_that_the_params_ask_for_trained_on_the_data_that_there
     models, metrics = publish.trained(settings, lock)
     assert models == [Path("models/fusion/late-maxpool/seed-51.pt")]
     assert metrics == [Path("metrics/fusion/late-maxpool.json")]
+    assert "since dvc.lock does not know them: models of train_modality_dropout@concat, " in capsys.readouterr().out
+    Path("models/fusion/late-maxpool/seed-51.pt").unlink()
+    with pytest.raises(UserError, match=r"^models/fusion/late-maxpool is missing; fetch it with `dvc pull`"):
+        publish.trained(settings, lock)
+    Path("models/fusion/late-maxpool/seed-51.pt").touch()
     settings["variants"]["fusion"] = ["late", "add"]
     with pytest.raises(UserError, match=r"another data/packed\.pt than there is now; run `dvc repro train_fu"):
         publish.trained(settings, lock)

@@ -101,7 +101,7 @@ def test_what_was_measured_of_other_params_is_not_mixed_with_this(joint_parts, p
     joint_parts.main()
     found = json.loads(joint_parts.RESULTS.read_text())
     joint_parts.RESULTS.write_text(json.dumps({**found, "device": "another"}))
-    with pytest.raises(UserError, match=r"joint-parts.json is of other params or of another machine; delete it"):
+    with pytest.raises(UserError, match=r"joint-parts.json was made with another \w+; delete it to begin anew"):
         joint_parts.main()
 
 

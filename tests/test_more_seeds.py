@@ -212,7 +212,7 @@ def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, s
     more_seeds.main()
     found = json.loads(study.results.read_text())
     study.results.write_text(json.dumps({**found, section: "another"}))
-    with pytest.raises(UserError, match=r"more-seeds.json is of other params or of another machine; delete it"):
+    with pytest.raises(UserError, match=rf"more-seeds.json was made with another {section}; delete it to begin"):
         more_seeds.main()
 
 
@@ -255,6 +255,20 @@ def test_of_a_variant_that_came_later_nothing_is_known_yet(more_seeds, study, pr
     study.results.write_text(json.dumps({**found, "right": {**first, "fusion/average-maxpool": {}}}))
     with pytest.raises(UserError, match="delete it to begin anew"):
         more_seeds.main()
+
+
+def test_a_page_without_a_place_for_the_tables_is_said_before_anything_trains(more_seeds, study, project, capsys):
+    more_seeds.PAGE.write_text(more_seeds.PAGE.read_text().replace("<!-- together -->", ""))
+    with pytest.raises(UserError, match=r"docs/more-seeds.md has no place for a table: add <!-- together --> and its"):
+        more_seeds.main()
+    assert not study.results.exists() and "samples" not in capsys.readouterr().out
+
+
+def test_a_record_that_is_not_there_is_missed_by_name(more_seeds, project):
+    with pytest.raises(
+        UserError, match=r"course-seeds.json is missing; run .*more_seeds.py --scenes course first"
+    ):
+        more_seeds.recorded("course")
 
 
 def test_a_variant_that_there_is_not_is_refused(more_seeds, project, monkeypatch):

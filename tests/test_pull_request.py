@@ -196,7 +196,13 @@ def test_without_twins_a_higher_loss_is_worse_and_what_is_gone_is_said(project, 
     commit(project, "worse")
     text = report(project, "--base", "twins~1", "--output", str(tmp_path / "report"))
     before = report(project, "--base", "variation", "--output", str(tmp_path / "report"))
+    for kind in ("json", "csv"):
+        (project / f"metrics/cilp.{kind}").unlink()
+    commit(project, "no CILP")
+    without = report(project, "--base", "variation", "--output", str(tmp_path / "report"))
     git(project, "checkout", "--quiet", "variation")
+    assert line(text, "| CILP | twin test")[2:] == ["not measured", "-"]  # on either side
+    assert line(without, "| CILP | twin test")[2:] == ["not measured", "no longer there"]
     assert line(text, "| CILP | =")[4] == f"**{WORSE}**"
     assert "Whether the data are the same is not known" in text
     assert line(before, "| CILP | =")[3] == "other figures"

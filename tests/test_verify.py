@@ -13,6 +13,7 @@ from tiny import SEEDS, VARIANTS
 
 import cilp.verify
 from cilp.errors import UserError
+from cilp.pipeline import record
 from cilp.verify import Difference, choose, committed_outputs, compare, figures, forget_outputs, table
 
 pytestmark = pytest.mark.timeout(420)
@@ -150,6 +151,20 @@ def test_what_does_not_come_out_again_is_found_and_left(project, warm):
         assert "What is committed was left as it is." in output
         assert json.loads(path.read_text()) == figures
         assert not run(project, "git", "status", "--porcelain")
+    finally:
+        run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
+
+
+def test_where_nothing_can_be_compared_nothing_is_said_to_agree(project, warm):
+    """Other bytes of data, as if recorded on another machine."""
+    lock, cost = project / "dvc.lock", min((project / "costs").rglob("*.json"))
+    (packed,) = record.parse(lock.read_text())["pack_random_size"]["outs"]
+    lock.write_text(lock.read_text().replace(packed["md5"], "0" * 32))
+    cost.write_text(json.dumps({**json.loads(cost.read_text()), "device": "another"}))
+    commit(project, "other data, as if on another machine")
+    try:
+        output = verify(project, "pack_random_size", code=2, **warm)
+        assert "cannot be compared across machines" in output and "agree" not in output
     finally:
         run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
 

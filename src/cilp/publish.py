@@ -94,14 +94,21 @@ def trained(settings: dict, lock: Lock) -> tuple[list[Path], list[Path]]:
     DVC leaves behind what stages wrote that params asked for once. Without a lock file all that there are.
 
     Raises:
-        UserError: some were made with other params or of other data.
+        UserError: some were made with other params or of other data, or are not here.
     """
     if not lock:
         models = [path for path in MODELS.rglob("*.pt") if path.stem != SIZE_RULE]
         return sorted(models), sorted(path for path in METRICS.rglob("*.json") if path.parent.name != SIZE_RULE)
-    stages = [stage for stage in training_stages(settings) if stage in lock]
+    asked = training_stages(settings)
+    stages = [stage for stage in asked if stage in lock]
+    if untrained := [stage for stage in asked if stage not in lock]:
+        more = f" and {len(untrained) - 3} more" if len(untrained) > 3 else ""
+        print(f"not published, since dvc.lock does not know them: models of {', '.join(untrained[:3])}{more}")
     check_made_with(settings, lock, [*BETWEEN, *stages])
     outs = [Path(out["path"]) for stage in stages for out in lock[stage].get("outs", ())]
+    for out in outs:
+        if out.is_relative_to(MODELS) and not any(_files(out)):
+            raise UserError(f"{out} is missing; fetch it with `dvc pull`, or train it with `dvc repro`.")
     models = [path for out in outs if out.is_relative_to(MODELS) for path in _files(out) if path.suffix == ".pt"]
     return sorted(models), sorted(out for out in outs if out.is_relative_to(METRICS) and out.suffix == ".json")
 

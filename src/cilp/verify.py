@@ -104,7 +104,7 @@ def main() -> None:
             after = committed_outputs(clone, read_lock(clone, head=False), stage)
             found = list(compare(before, after, exact))
             how = "byte for byte" if exact else f"within the tolerance, since recorded on {_machine(there)}"
-            count = len(before) if exact else sum(map(_holds_figures, before))
+            count = len(before) if exact or before == after else sum(map(_holds_figures, before))
             result = _counted(len(found), "difference")
             if not exact and before == after:
                 result += ", nor in any byte of what it wrote"
@@ -115,6 +115,10 @@ def main() -> None:
         print("\n" + table(differences))
         print(f"\nThis machine: {_machine(here)}. What is committed was left as it is.")
         sys.exit(1)
+    if not files:
+        raise UserError(
+            "data, weights and pictures cannot be compared across machines; name stages that write metrics/."
+        )
     print(f"{_counted(files, 'output')} compared; all agree.")
 
 

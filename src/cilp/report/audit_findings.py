@@ -85,7 +85,7 @@ def _conflict(audits: Mapping[str, Audit], trained_on: Mapping[str, Sequence[str
             if models:
                 low, high = _range(models, "conflict")
                 shares.append(f"{kind} {low:.3f} to {high:.3f}")
-                claims += _bounds(trained_on[training], models, "conflict", f"< {(floor(1000 * high) + 1) / 1000}")
+                claims += _between(trained_on[training], models, "conflict")
         said += [f"trained on {training}, {', '.join(shares)}"] if shares else []
     if said:
         yield Finding(
@@ -114,40 +114,37 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
         f"{'It helps' if helps else 'It does not help'}: with sizes swapped they then reach {low:.3f} to {high:.3f}, "
         f"{after:.3f} on average instead of {before:.3f} (seeds: {seeds[0]}, of the study {seeds[1]})."
     )
-    claims = _bounds(names, cured, "swapped", f"> {(ceil(1000 * low) - 1) / 1000}")
-    lost = [model for model, found in cured.items() if max(found.values()) < GUESSES]
+    claims = _between(names, cured, "swapped")
+    lost = [
+        model for model, found in cured.items()
+        if max(accuracy for condition, accuracy in found.items() if condition != "conflict") < GUESSES
+    ]  # fmt: skip
     if lost:
         answer += f" Under no condition better than {GUESSES}: {', '.join(map(title, lost))}."
     both = {model: found for model, found in cured.items() if "dark" in found and not _single(model)}
-    apart = {model: found for model, found in both.items() if asked(model)}
-    whole = {model: found for model, found in both.items() if model not in apart}
-    if whole and _range(whole, "dark")[1] < GUESSES:
+    whole = {model: found for model, found in both.items() if not asked(model)}
+    if whole:
+        worst, best = (choose(whole, key=lambda model: whole[model]["dark"]) for choose in (min, max))
         dark, dark_before = _range(whole, "dark"), _range({model: study[model] for model in whole}, "dark")
-        if dark_before[0] > GUESSES:
+        answer += " With a black image the fusions that were trained as a whole reach "
+        if dark[1] < GUESSES < dark_before[0]:
             answer += (
-                f" With a black image the fusions that were trained as a whole reach {dark[0]:.3f} to {dark[1]:.3f}, "
-                f"those of the study {dark_before[0]:.3f} to {dark_before[1]:.3f}: without the image they are lost now."
+                f"{dark[0]:.3f} to {dark[1]:.3f}, those of the study {dark_before[0]:.3f} to {dark_before[1]:.3f}: "
+                "without the image they are lost now."
             )
-            for model, found in apart.items():
-                answer += f" {title(model).capitalize()}, of networks trained apart, reaches {found['dark']:.3f}."
-        claims += _bounds(names, whole, "dark", f"< {GUESSES}")
-    elif whole:
-        ordered = sorted(whole, key=lambda model: whole[model]["dark"])
-        worst, best, (low, high) = ordered[0], ordered[-1], _range(whole, "dark")
-        answer += (
-            f" With a black image the fusions that were trained as a whole reach {low:.3f} ({title(worst)}) to "
-            f"{high:.3f} ({title(best)})."
-        )
-        claims += _bounds(names, [worst], "dark", f"< {(floor(1000 * low) + 1) / 1000}")
-        claims += _bounds(names, [best], "dark", f"> {(ceil(1000 * high) - 1) / 1000}")
+        else:
+            answer += f"{dark[0]:.3f} ({title(worst)}) to {dark[1]:.3f} ({title(best)})."
+        claims += _between(names, whole, "dark")
+    for model in filter(asked, both):
+        answer += f" {title(model).capitalize()}, of networks trained apart, reaches {both[model]['dark']:.3f}."
     supervised = {model: found for model, found in audit.items() if _supervised(model) and "dark" in found}
     if supervised:
-        low, high = _range(supervised, "dark")
+        dark = _range(supervised, "dark")
         answer += (
-            f" Trained with a loss for each sensor, fusions reach {low:.3f} to {high:.3f} with a black image "
+            f" Trained with a loss for each sensor, fusions reach {dark[0]:.3f} to {dark[1]:.3f} with a black image "
             f"({', '.join(map(short_title, supervised))})."
         )
-        claims += _bounds(names, supervised, "dark", f"> {(ceil(1000 * low) - 1) / 1000}")
+        claims += _between(names, supervised, "dark")
     return Finding(f"Does training on {training} cure it?", answer, claims)
 
 
@@ -156,6 +153,25 @@ def _bounds(names: Sequence[str], models: Iterable[str], condition: str, bound: 
     if len(names) > 1:
         return []
     return [f"audit/{names[0]}:models:{model}:{condition}:accuracy {bound}" for model in models]
+
+
+def _between(names: Sequence[str], models: Audit, condition: str) -> list[str]:
+    """The claims that accuracies lie between the lowest and the highest, quoted to three digits, and reach these."""
+    least, most = (choose(models, key=lambda model: models[model][condition]) for choose in (min, max))
+    below, above = (
+        [f"{sign} {_to_three_digits(models[model][condition], sign)}" for model in (least, most)] for sign in "<>"
+    )
+    return [
+        *_bounds(names, models, condition, above[0]),
+        *_bounds(names, models, condition, below[1]),
+        *_bounds(names, [least], condition, below[0]),
+        *_bounds(names, [most], condition, above[1]),
+    ]
+
+
+def _to_three_digits(value: float, sign: str) -> float:
+    """What a value is ``<`` or ``>``, by a thousandth at most."""
+    return (floor(1000 * value) + 1) / 1000 if sign == "<" else (ceil(1000 * value) - 1) / 1000
 
 
 def _mean_audit(figures: Figures, names: Sequence[str]) -> Audit:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from cilp.atomic import write_text
+from cilp.console import cli
 
 PAGES = {
     "README.md": ("fusion_comparison", "strided_ablation", "cilp_results"),
@@ -33,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -272,11 +272,16 @@ def _cilp_table(base: Revision, head: Revision) -> Iterator[str]:
     for model, title, figure, key, digits, _ in ROWS:
         sides = [_read_json(side.root / f"metrics/{model}.json") for side in (head, base)]
         seeds = [_seeds_of(side.root / f"metrics/{model}.csv") for side in (base, head)]
-        if not sides[0]:
+        if not any(sides):
             continue
         there = [bool(side) and key in side for side in seeds]
-        verdict = judge(seeds[0][key], seeds[1][key], True).word if all(there) else "new" if there[1] else GONE
-        rows.append([title, figure, _cell(*sides, key, digits), "-" if key in NO_AIM else _emphasised(verdict)])
+        if key in NO_AIM or not any(there):
+            verdict = "-"
+        elif all(there):
+            verdict = _emphasised(judge(seeds[0][key], seeds[1][key], True).word)
+        else:
+            verdict = _emphasised("new" if there[1] else GONE)
+        rows.append([title, figure, _cell(sides[0] or {}, sides[1], key, digits), verdict])
     if rows:
         yield "## Contrastive pretraining"
         yield _table(["model", "figure", "after (change)", "verdict"], rows)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cilp.evaluation.models import BASELINES, DECISION
 from cilp.report.finding import Finding
 from cilp.report.provenance import SOURCES
 
@@ -59,12 +60,17 @@ def _set_up(settings: Mapping[str, Any]) -> str:
     data, variants = settings["data"], settings["variants"]
     valid = round(data["subset"] * data["valid_fraction"])
     seeds = ", ".join(map(str, settings["seeds"]))
+    baselines = [f"`{name}`" for name in variants["fusion"] if name in BASELINES]
+    if len(baselines) == len(BASELINES):
+        alone = f" {' and '.join(baselines)} see one sensor alone; `{DECISION}` asks both and adds up their log odds."
+    else:
+        alone = "".join(f" {name} sees one sensor alone." for name in baselines)
     lines = [
         f"- Data: {SOURCES.get(data['source'], data['source'])}; {data['subset'] - valid:,} scenes train, {valid:,} "
         f"validate, {data['test']:,} are held out for the test, if the source does not say otherwise. Each is a cube "
         "and a sphere at the same place, in the same colour and light.",
         f"- Variants: {', '.join(variants['fusion'])}, each with {' and '.join(variants['downsampling'])}; seeds "
-        f"{seeds}. `rgb` and `lidar` see one sensor alone; `decision` asks both of these and adds up their log odds.",
+        f"{seeds}.{alone}",
         "- The checkpoint with the lowest validation loss is kept, and tested once. A difference is beyond noise if "
         f"its p-value over seeds and test scenes, corrected for all comparisons, is at most "
         f"{1 - settings['significance']['confidence']:.2g}.",
