@@ -353,6 +353,8 @@ KINDS = {
     "course cues",
     "supervised",
     "fresh scenes",
+    "replication",
+    "replication cues",
     "joint parts",
 }
 

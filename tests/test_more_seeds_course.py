@@ -190,25 +190,36 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
     assert "| decision, max-pooling | " in cues.PAGE.read_text() and cues.PAGE.read_text().count(" ± ") == 4 * 7
 
 
-def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch):
-    found, page = json.loads((ROOT / cues.COURSE.results).read_text()), (ROOT / cues.PAGE).read_text(encoding="utf-8")
-    assert insert_tables(page, {"course_cues": cues.table(found["conditions"], found["accuracy"])}) == page
+@pytest.mark.parametrize("name", ["COURSE", "REPLICATION"])
+def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch, name):
+    asked = getattr(cues, name)
+    found, page = json.loads((ROOT / asked.results).read_text()), (ROOT / cues.PAGE).read_text(encoding="utf-8")
+    assert insert_tables(page, {f"{asked.name}_cues": cues.table(found["conditions"], found["accuracy"])}) == page
     monkeypatch.chdir(ROOT)
-    runs = [
-        (f"{name}{ending}", seed) for ending in cues.COURSE.records for name, seed in cues.trained(cues.COURSE, ending)
-    ]
+    runs = [(f"{name}{ending}", seed) for ending in asked.records for name, seed in cues.trained(asked, ending)]
     assert [(name, seed) for name, of in found["accuracy"].items() for seed in of] == runs
 
 
-def test_what_is_said_of_it_follows_from_the_record(cues):
-    figures = Figures(ROOT / "metrics")
-    runs = json.loads((ROOT / cues.COURSE.results).read_text())["accuracy"]
+@pytest.mark.parametrize("name", ["COURSE", "REPLICATION"])
+def test_what_is_said_of_it_follows_from_the_record(cues, name):
+    asked, figures = getattr(cues, name), Figures(ROOT / "metrics")
+    runs = json.loads((ROOT / asked.results).read_text())["accuracy"]
     figures.files["mean"] = {
-        name: {condition: statistics.fmean(run[condition] for run in of.values()) for condition in of["51"]}
+        name: {condition: statistics.fmean(run[condition] for run in of.values()) for condition in next(iter(of.values()))}
         for name, of in runs.items()
     }
     figures.files["seed"] = runs
     for path in (cues.PAGE, Path("README.md"), Path("docs/results.md")):
-        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), "course cues")
-        assert claims or path == Path("README.md")
+        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), f"{asked.name} cues")
+        assert claims or path != cues.PAGE
         assert [claim for claim in claims if not holds(claim, figures)] == []
+
+
+def test_the_table_of_all_trainings_on_random_sizes_is_that_of_the_records(course, monkeypatch):
+    import random_sizes
+
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / random_sizes.PAGE).read_text(encoding="utf-8")
+    assert insert_tables(page, {"random_sizes": random_sizes.table()}) == page
+    row = random_sizes.line("so", {"rgb": (0.9, 3), "late": (0.98765, 3)})
+    assert row == "| so | 3 | 90.0 | - | - | 98.8 | - | - | - | - |"
