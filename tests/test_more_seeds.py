@@ -266,9 +266,7 @@ def test_a_page_without_a_place_for_the_tables_is_said_before_anything_trains(mo
 
 
 def test_a_record_that_is_not_there_is_missed_by_name(more_seeds, project):
-    with pytest.raises(
-        UserError, match=r"course-seeds.json is missing; run .*more_seeds.py --scenes course first"
-    ):
+    with pytest.raises(UserError, match=r"course-seeds.json is missing; run .*more_seeds.py --scenes course first"):
         more_seeds.recorded("course")
 
 

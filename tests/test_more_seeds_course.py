@@ -205,7 +205,9 @@ def test_what_is_said_of_it_follows_from_the_record(cues, name):
     asked, figures = getattr(cues, name), Figures(ROOT / "metrics")
     runs = json.loads((ROOT / asked.results).read_text())["accuracy"]
     figures.files["mean"] = {
-        name: {condition: statistics.fmean(run[condition] for run in of.values()) for condition in next(iter(of.values()))}
+        name: {
+            condition: statistics.fmean(run[condition] for run in of.values()) for condition in next(iter(of.values()))
+        }
         for name, of in runs.items()
     }
     figures.files["seed"] = runs

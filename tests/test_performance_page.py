@@ -147,7 +147,7 @@ def test_what_it_says_in_short_is_what_was_measured(document):
     """The ratios of an epoch, from the least to the most of all variants on CPUs, and on the GPU."""
     short = (ROOT / document.PAGE).read_text(encoding="utf-8").split("\n## ")[0]
     found = {"cpu": [], "gpu": []}
-    for path in sorted((ROOT / document.RESULTS).glob("[an][mv]*.json")):  # not those of other benchmarks
+    for path in sorted((ROOT / document.RESULTS).glob("[ain][mnv]*.json")):  # not those of other benchmarks
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = "gpu" if "NVIDIA" in content["device"] else "cpu"
         found[kind] += [row["ratio"] for row in content["rows"] if row["what"].startswith("training epoch")]
