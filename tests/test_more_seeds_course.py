@@ -164,6 +164,8 @@ def cues(course):
 
 
 def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, settings, splits, monkeypatch, capsys):
+    import more_seeds
+
     packed.save(make_packed(), Path("data/random_size.pt"))
     settings["audit"]["scenes"] = 2
     Path("params.yaml").write_text(yaml.safe_dump(settings))
@@ -173,10 +175,12 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
             course.network(name, seed, settings, *splits)
     trained = {name: seeds for name in [*sensors, "fusion/decision-maxpool", "fusion/concat_he-maxpool"]}
     Path("docs").mkdir()
-    cues.SCENES["course"].results.write_text(json.dumps({"right": {**trained, "fusion/add-maxpool": {"51": "22"}}}))
+    more_seeds.SCENES["course"].results.write_text(
+        json.dumps({"right": {**trained, "fusion/add-maxpool": {"51": "22"}}})
+    )
     for seed in map(int, seeds):
         course.network("fusion/add-maxpool", seed, settings, *splits, supervised=True)
-    cues.SCENES["supervised"].results.write_text(json.dumps({"right": {"fusion/add-maxpool": seeds}}))
+    more_seeds.SCENES["supervised"].results.write_text(json.dumps({"right": {"fusion/add-maxpool": seeds}}))
     cues.PAGE.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
     monkeypatch.setattr(sys, "argv", ["course_cues.py"])
     capsys.readouterr()
