@@ -100,7 +100,8 @@ def replaying(monkeypatch):
 def test_replayed_steps_train_as_launched_ones_do(fake_cuda, monkeypatch):
     """Recorded once per batch shape, whatever the order; inputs, loss and gradients of each step are its own.
 
-    The learning rate too, though as a tensor it is a float32.
+    The learning rate too, though as a tensor it is a float32. Adam magnifies that where a gradient is next to nothing,
+    so that weights are compared as a whole, with what they learnt.
     """
     prepare_device("cpu")
     launched = train()
@@ -108,7 +109,10 @@ def test_replayed_steps_train_as_launched_ones_do(fake_cuda, monkeypatch):
     replayed = train()
     assert len(FakeGraph.recorded) == 2  # batches of 20 and of 8
     assert all(graph.step.whole for graph in FakeGraph.recorded)
-    torch.testing.assert_close(weights(replayed.model), weights(launched.model), rtol=1e-5, atol=1e-7)
+    torch.manual_seed(1)
+    learnt = weights(launched.model) - weights(fusion.build("add", "maxpool", 50.0))
+    differs = weights(replayed.model) - weights(launched.model)
+    assert differs.norm() < 1e-5 * learnt.norm()
     assert [epoch.learning_rate for epoch in replayed.history] == [epoch.learning_rate for epoch in launched.history]
     for ours, theirs in zip(replayed.history, launched.history, strict=True):
         assert ours.valid_loss == pytest.approx(theirs.valid_loss, abs=1e-5)
