@@ -103,7 +103,8 @@ def begun(
         if found != head or not known.keys() <= set(names):
             other = [name for name in {**found, **head} if found.get(name) != head.get(name)]
             other += sorted(known.keys() - set(names))
-            goes_on = "; more_seeds.py goes on from there with --another-machine" if {*other} <= {"device", "also"} else ""
+            elsewhere = {*other} <= {"device", "also"}
+            goes_on = "; more_seeds.py goes on from there with --another-machine" if elsewhere else ""
             raise UserError(f"{results} was made with another {other[0]}; delete it to begin anew{goes_on}.")
     return {**head, key: {name: known.get(name, {}) for name in names}}
 
