@@ -1,10 +1,10 @@
 """What fusions that took CILP's course go by: the audit of those of ``more_seeds.py``.
 
-    PYTHONPATH=src python benchmarks/course_cues.py [--scenes replication]
+    PYTHONPATH=src python benchmarks/course_cues.py [--scenes replication|course-more]
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
-They are those of ``--scenes course`` and ``--scenes supervised``, or those that were trained anew. Writes accuracies by
-model, seed and condition to ``docs/<scenes>-cues.json``, and a table into ``docs/more-seeds.md``.
+They are those of ``--scenes course`` and ``--scenes supervised``, those that were trained anew, or further seeds.
+Writes accuracies by model, seed and condition to ``docs/<scenes>-cues.json``, and a table into ``docs/cilp-course.md``.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from more_seeds import PAGE, complete, recorded
+from more_seeds import SCENES, complete, recorded
 from more_seeds_course import IN_PART, network, of_another_seed, scenes
 from more_seeds_networks import AUXILIARY, parts
 
@@ -34,27 +34,38 @@ class Cues:
     """Which networks are asked, and about what scenes."""
 
     name: str
-    """Of what is written about them: ``docs/<name>-cues.json``, and the table ``<name>_cues``."""
+    """Of what is written about them: ``docs/<name>-cues.json``."""
     records: Mapping[str, str]
     """By what stands behind the name of a variant: among which of ``SCENES`` its runs are."""
     further: int = 0
     """Added to the simulator's seed, of the scenes that train and of those that are asked about."""
 
     @property
+    def prefix(self) -> str:
+        """Of the name of the table, ``<prefix>_cues``."""
+        return self.name.replace("-", "_")
+
+    @property
     def results(self) -> Path:
         """Accuracies by model, seed and condition."""
         return Path(f"docs/{self.name}-cues.json")
 
+    @property
+    def page(self) -> Path:
+        """Where the table stands."""
+        return SCENES[self.records[""]].page
+
 
 COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "supervised"})
 REPLICATION = Cues("replication", {"": "replication"}, further=2)
+MORE_OF_COURSE = Cues("course-more", {"": "course_more"})
+ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    both = {cues.name: cues for cues in (COURSE, REPLICATION)}
-    parser.add_argument("--scenes", choices=both, default=COURSE.name, help="whose networks (default: course)")
-    cues = both[parser.parse_args().scenes]
+    parser.add_argument("--scenes", choices=ALL, default=COURSE.name, help="whose networks (default: course)")
+    cues = ALL[parser.parse_args().scenes]
     settings, device = params.load(), prepare_device("auto")
     runs = [(name, int(seed), ending) for ending in cues.records for name, seed in trained(cues, ending)]
     asked, trained_on = conditions(of_another_seed(settings, cues.further)), scenes(settings, device, cues.further)
@@ -71,8 +82,8 @@ def main() -> None:
     titles = {name: it.title for name, it in asked.items()}
     head = {**describe(device), "scenes": scenes_of(settings), "conditions": titles}
     write_json(cues.results, {**head, "accuracy": found})
-    written = insert_tables(PAGE.read_text(encoding="utf-8"), {f"{cues.name}_cues": table(titles, found)})
-    write_text(PAGE, written)
+    page = cues.page.read_text(encoding="utf-8")
+    write_text(cues.page, insert_tables(page, {f"{cues.prefix}_cues": table(titles, found)}))
 
 
 def trained(cues: Cues, ending: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@
 of the shape (``dvc repro pack_random_size``), is the image's and the LiDAR's network, whose logits add up. So each of
 its two parts can be asked by itself, after each epoch of the training. Writes what all of them say into ``docs/``,
 where it goes on when it is started again (delete that file to begin anew), and table and figure into
-``docs/more-seeds.md``. Three minutes and a half a seed on two cores.
+``docs/random-sizes.md``. Three minutes and a half a seed on two cores.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib
 import torch
 from matplotlib import pyplot
-from more_seeds import PAGE, SCENES, begun
+from more_seeds import SCENES, begun
 from more_seeds_networks import JOINT, RANDOM_SIZE, protocol_on_random_sizes, random_size_test, untrained
 from torch import Tensor, nn
 
@@ -51,7 +51,8 @@ def main() -> None:
     for seed, name in missing:
         runs[str(seed)][name] = followed(name, seed, settings, splits)
         write_json(RESULTS, found)
-    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), {"joint_parts": table(runs)}))
+    page = kind.page.read_text(encoding="utf-8")
+    write_text(kind.page, insert_tables(page, {"joint_parts": table(runs)}))
     draw(runs)
 
 

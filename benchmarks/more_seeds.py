@@ -6,15 +6,16 @@
 half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken. ``registered`` trains
 those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds;
 ``course`` has all take CILP's course there, as ``train_fusion_course`` does, ``supervised`` with a loss for each sensor
-(``more_seeds_course.py``), ``fresh`` tests those of ``course`` on further scenes, and ``replication`` trains them anew
-on other scenes and seeds. ``longer`` trains the image alone
-on the study's scenes, five times as long.
+(``more_seeds_course.py``), ``fresh`` tests those of ``course`` on further scenes, ``replication`` trains them anew on
+other scenes and seeds, and ``course_more`` the four that merge two encoders on the scenes of ``course`` and those
+seeds. ``longer`` trains the image alone on the study's scenes, five times as long.
 
 Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
 shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``
 (``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
 set into ``docs/``, and goes on from there when it is started again; delete that file to begin anew. Then it puts tables
-and figure of the variants whose seeds are complete into ``docs/more-seeds.md``. A quarter of an hour a seed on two
+and figure of the variants whose seeds are complete into ``docs/more-seeds.md``, ``docs/random-sizes.md`` or
+``docs/cilp-course.md``. A quarter of an hour a seed on two
 threads of one core; on random sizes, where three ways of deciding by both sensors come on top, 22 minutes on two cores.
 """
 
@@ -46,8 +47,6 @@ from cilp.report.titles import DOWNSAMPLING_TITLES, title
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split
 
-PAGE = Path("docs/more-seeds.md")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,7 +70,7 @@ def main() -> None:
     check_page(scenes)
     head = {**describe(device), **scenes.decided_by(settings)}
     found = begun(scenes.results, head, "right", names, arguments.another_machine)
-    seeds, logits, test = scenes.runs(settings, device)
+    seeds, logits, test = scenes.runs(settings, device, **scenes.further_scenes)
     if head["device"] not in machines(found):
         repeat(found, logits, test)
         found["also"] = [*machines(found)[1:], head["device"]]
@@ -111,10 +110,10 @@ def begun(
 
 def check_page(scenes: Scenes) -> None:
     """``UserError`` if the page has no place for what will be written, which hours of training would end with."""
-    page = PAGE.read_text(encoding="utf-8")
+    page = scenes.page.read_text(encoding="utf-8")
     for name in ("seeds", "comparisons", "against" if scenes.against else "together"):
         if f"<!-- {scenes.prefix}{name} -->" not in page:
-            raise UserError(f"{PAGE} has no place for a table: add <!-- {scenes.prefix}{name} --> and its end.")
+            raise UserError(f"{scenes.page} has no place for a table: add <!-- {scenes.prefix}{name} --> and its end.")
 
 
 def recorded(scenes: str) -> dict[str, Any]:
@@ -277,7 +276,7 @@ def after_the_first(row: str) -> str:
 
 def document(scenes: Scenes, found: dict[str, Any]) -> None:
     """Put tables and figure into their places."""
-    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(scenes, found)))
+    write_text(scenes.page, insert_tables(scenes.page.read_text(encoding="utf-8"), tables(scenes, found)))
     if scenes.ticks:
         draw(scenes.figure, series(scenes, found), scenes.ticks)
 

@@ -35,11 +35,12 @@ from cilp.simulation.processes import rendering
 from cilp.simulation.varied import of_random_size
 from cilp.training.checkpoint import load_checkpoint, save_checkpoint
 from cilp.training.classifier import train_classifier
+from cilp.training.device import describe
 from cilp.training.inputs import Split, load_split
 
 OF_THE_STUDY = Path("models/fusion_course")
 NETWORKS = Path("models/more_seeds")
-"""Those that the study has not, kept by the scenes that made them, so that they can be asked again."""
+"""Those that the study has not, kept by the scenes and the machine that made them, so that they can be asked again."""
 WHOLE = "concat"
 IN_PART = {
     "concat_unvaried": "neither mirrored nor coloured",
@@ -125,8 +126,11 @@ def network(
 
 
 def digest(*splits: Split) -> str:
-    """Of what is seen and learned there, since a network is one of the scenes that made it: 16 hexadecimal digits."""
-    found = hashlib.blake2b(digest_size=8)
+    """Of what is seen and learned there, and on what: a network is one of the scenes and of the machine that made it.
+
+    16 hexadecimal digits.
+    """
+    found = hashlib.blake2b(describe(splits[0].label.device)["device"].encode(), digest_size=8)
     for split in splits:
         for tensor in (split.rgb, split.range, split.label):
             found.update(tensor.cpu().contiguous().numpy().data)

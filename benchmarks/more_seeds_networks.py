@@ -70,7 +70,9 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
     def logits(name: str, seed: int) -> Tensor:
         if seed in seeds:
             path = Path("models", name, f"seed-{seed}.pt")
-            return said(trained_by(protocol_of(parts(name)[0], settings), path, device), splits[-1])
+            fusion, downsampling = parts(name)
+            protocol = protocol_of(fusion, settings)
+            return said(trained_by(protocol, network(fusion, downsampling, protocol), path, device), splits[-1])
         return said(train_as_the_study(name, seed, settings, splits), splits[-1])
 
     return seeds, logits, splits[-1]
@@ -88,13 +90,13 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
             return sum(logits(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES)
         if fusion in (JOINT, AUXILIARY):
             return said(train_here(fusion, downsampling, seed, settings, device), test)
-        protocol = protocol_on_random_sizes(fusion, settings)
+        made_by = protocol_on_random_sizes(fusion, settings), building(fusion, downsampling, settings)[1]
         path = Path("models/random_size/fusion", in_the_study(fusion, downsampling), f"seed-{seed}.pt")
         if seed in seeds and path.is_file():
-            return said(trained_by(protocol, path, device), test)
+            return said(trained_by(*made_by, path, device), test)
         with tempfile.TemporaryDirectory() as folder:
             train_in(Path(folder), fusion, downsampling, seed, settings)
-            return said(trained_by(protocol, folder / path, device), test)
+            return said(trained_by(*made_by, folder / path, device), test)
 
     return seeds, logits, test
 
@@ -138,10 +140,10 @@ def said(model: nn.Module, test: Split) -> Tensor:
     return logits_of(model, test).double().cpu()
 
 
-def trained_by(protocol: FusionProtocol, path: Path, device: torch.device) -> nn.Module:
-    """A network from its checkpoint; ``UserError`` if it was trained in another way than by ``protocol``."""
+def trained_by(protocol: FusionProtocol, arguments: dict[str, Any], path: Path, device: torch.device) -> nn.Module:
+    """A network from its checkpoint; ``UserError`` if it was trained or built in another way than by these."""
     model, kept = load_checkpoint(path, device)
-    if kept["params"] != asdict(protocol):
+    if (kept["params"], kept["arguments"]) != (asdict(protocol), arguments):
         raise UserError(
             f"{path} was trained by other params than those of {params.PARAMS_FILE}; run `dvc repro` first."
         )
@@ -166,9 +168,18 @@ def untrained(fusion: str, downsampling: str, settings: dict[str, Any]) -> nn.Mo
     if fusion in (JOINT, AUXILIARY):
         kind = DecisionLosses if fusion == AUXILIARY else DecisionFusion
         return kind(untrained(sensor, downsampling, settings) for sensor in BASELINES)
+    build, arguments = building(fusion, downsampling, settings)
+    return build(**arguments)
+
+
+def building(
+    fusion: str, downsampling: str, settings: dict[str, Any]
+) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """What builds a fusion on random sizes, and by what."""
+    fusion = SUPERVISED.get(fusion, fusion)
     if random_size.sizes(settings).inputs == "normalised":
-        return normalised_fusion.build(**normalised(fusion, downsampling, settings))
-    return fusions.build(**network(fusion, downsampling, protocol_of(fusion, settings)))
+        return normalised_fusion.build, normalised(fusion, downsampling, settings)
+    return fusions.build, network(fusion, downsampling, protocol_of(fusion, settings))
 
 
 def normalised(fusion: str, downsampling: str, settings: dict[str, Any]) -> dict[str, Any]:

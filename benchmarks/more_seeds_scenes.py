@@ -1,12 +1,12 @@
 """On which scenes ``more_seeds.py`` trains and tests the fusions, how, and what they are held against."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import more_seeds_networks
 from more_seeds_course import IN_PART, WHOLE, taking_the_course
 from more_seeds_networks import (
     AUXILIARY,
@@ -51,6 +51,8 @@ class Scenes:
     """Sections of ``params.yaml`` that decide what a run gives and how it is judged; of some, only what is named."""
     together: tuple[str, Sequence[str]]
     """Over which networks max-pooling and strides are compared as a whole: in words, and the fusions left out."""
+    page: Path
+    """Where the tables stand."""
     ticks: Sequence[float]
     """Of the figure: shares that are wrong; none for no figure."""
     fusions: Sequence[str] | None = None
@@ -61,8 +63,10 @@ class Scenes:
     """Learning rate of all networks, as a share of the fusions'; none on the study's scenes."""
     epochs: int | None = None
     """Of all networks; none for the fusions' own."""
-    runs: Callable[[dict[str, Any], torch.device], Runs] = as_the_study
-    """What gives the networks and the test set, by the params of this training."""
+    runs: Callable[..., Runs] = as_the_study
+    """What gives the networks and the test set, by the params of this training, a device, and ``further_scenes``."""
+    further_scenes: Mapping[str, int] = field(default_factory=dict)
+    """Scenes that are others than those of ``random_size``: added to the seed, of what is ``trained`` or ``tested``."""
     against: Beside | None = None
     """What they are held against."""
 
@@ -87,18 +91,24 @@ class Scenes:
         return {**settings, "random_size": {**sizes, "lr_factor": self.rate, "seeds": []}}
 
     def decided_by(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """What of the params a run is made of."""
-        return {
+        """What of the params a run is made of and, where the study has no test set, which scenes test it."""
+        made_of = {
             section: {key: settings[section][key] for key in keys} if keys else settings[section]
             for section, keys in self.decides.items()
         }
+        if "random_size" in self.decides:
+            made_of["test_scenes"] = more_seeds_networks.TEST_SCENES
+        if self.further_scenes:
+            made_of["added_to_seed"] = dict(self.further_scenes)
+        return made_of
 
 
 SCENES = {
     "study": Scenes(
         name="more-seeds", prefix="", further=range(54, 59),
         decides={"data": (), "fusion": (), "significance": ()},
-        together=("networks that see the LiDAR", ("rgb",)), ticks=(0, 0.001, 0.01, 0.1),
+        together=("networks that see the LiDAR", ("rgb",)), page=Path("docs/more-seeds.md"),
+        ticks=(0, 0.001, 0.01, 0.1),
     ),
     "random_size": Scenes(
         name="random-size-seeds", prefix="random_size_", further=range(51, 59), rate=1.0,
@@ -107,7 +117,8 @@ SCENES = {
             "random_size": ("train", "valid", "inputs", "lr_factor", "simulate"), "significance": (),
         },
         together=("fusions of both sensors", (*BASELINES, JOINT, AUXILIARY, DECISION)),
-        ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5), beside=(JOINT, AUXILIARY, DECISION), runs=on_random_sizes,
+        page=Path("docs/random-sizes.md"), ticks=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+        beside=(JOINT, AUXILIARY, DECISION), runs=on_random_sizes,
     ),
 }  # fmt: skip
 SCENES["half_rate"] = replace(
@@ -127,6 +138,7 @@ SCENES["longer"] = replace(
 )  # fmt: skip
 SCENES["course"] = replace(
     SCENES["random_size"], name="course-seeds", prefix="course_", further=range(51, 54), rate=None,
+    page=Path("docs/cilp-course.md"),
     decides={
         **SCENES["random_size"].decides,
         "random_size": ("train", "valid", "inputs", "lr_factor", "cilp_steps", "simulate"),
@@ -143,11 +155,15 @@ SCENES["supervised"] = replace(
 )  # fmt: skip
 SCENES["fresh"] = replace(
     SCENES["course"], name="fresh-seeds", prefix="fresh_", ticks=(), against=None,
-    runs=partial(taking_the_course, tested=1),
+    further_scenes={"tested": 1},
 )  # fmt: skip
 SCENES["replication"] = replace(
     SCENES["fresh"], name="replication-seeds", prefix="replication_", further=range(54, 58), beside=(DECISION,),
-    runs=partial(taking_the_course, trained=2, tested=2),
+    further_scenes={"trained": 2, "tested": 2},
+)  # fmt: skip
+SCENES["course_more"] = replace(
+    SCENES["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
+    fusions=tuple(SUPERVISED.values()), beside=(),
 )  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
 TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}

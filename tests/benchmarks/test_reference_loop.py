@@ -18,7 +18,7 @@ from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.inputs import Split, load_split
 from cilp.training.loop import shuffled
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import reference_loop
 
 CPU = torch.device("cpu")

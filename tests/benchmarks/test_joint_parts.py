@@ -1,4 +1,4 @@
-"""docs/more-seeds.md shows what `joint` learns of each sensor as it was measured (claims: ``joint parts``)."""
+"""docs/random-sizes.md shows what `joint` learns of each sensor as it was measured (claims: ``joint parts``)."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from cilp.report.docs import insert_tables
 from cilp.training.classifier import logits_of, score
 from cilp.training.inputs import load_split
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -30,6 +30,10 @@ def joint_parts(monkeypatch):
     return joint_parts
 
 
+def page_of(joint_parts):
+    return joint_parts.SCENES["random_size"].page
+
+
 @pytest.fixture
 def project(joint_parts, tmp_path, monkeypatch):
     """A project with made-up data, two epochs and one seed."""
@@ -37,7 +41,7 @@ def project(joint_parts, tmp_path, monkeypatch):
     few = {"fusion": {part: {"epochs": 2} for part in ("rgb", "lidar")}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(merge(settings, {**few, "device": "cpu"})))
     (tmp_path / "docs").mkdir()
-    shutil.copy(ROOT / joint_parts.PAGE, tmp_path / joint_parts.PAGE)
+    shutil.copy(ROOT / page_of(joint_parts), tmp_path / page_of(joint_parts))
     packed.save(make_packed(), tmp_path / "data/random_size.pt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["joint_parts.py"])
@@ -47,12 +51,12 @@ def project(joint_parts, tmp_path, monkeypatch):
 
 
 def test_its_table_is_that_of_the_runs(joint_parts):
-    page, found = (ROOT / joint_parts.PAGE).read_text(), json.loads((ROOT / joint_parts.RESULTS).read_text())
+    page, found = (ROOT / page_of(joint_parts)).read_text(), json.loads((ROOT / joint_parts.RESULTS).read_text())
     assert insert_tables(page, {"joint_parts": joint_parts.table(found["runs"])}) == page
     assert list(found["runs"]) == [str(seed) for seed in joint_parts.SEEDS]
 
 
-@pytest.mark.parametrize("page", ["docs/more-seeds.md", "docs/results.md"])
+@pytest.mark.parametrize("page", ["docs/random-sizes.md", "docs/results.md"])
 def test_what_is_said_of_the_parts_follows_from_them(joint_parts, page):
     """Held against test accuracies by seed, their mean, and the first epoch whose validation accuracy is above 0.8."""
     runs = json.loads((ROOT / joint_parts.RESULTS).read_text())["runs"]
@@ -91,7 +95,7 @@ def test_every_part_is_asked_after_each_epoch_and_the_best_weights_at_the_end(jo
     }  # fmt: skip
     assert {len(it["valid"]) for parts in found.values() for it in parts.values()} == {2}
     assert f"valid accuracy {found['joint']['whole']['valid'][-1]:.4f}" in capsys.readouterr().out
-    assert f"| 51 | {found['joint']['whole']['test']:.4f} |" in joint_parts.PAGE.read_text()
+    assert f"| 51 | {found['joint']['whole']['test']:.4f} |" in page_of(joint_parts).read_text()
     assert joint_parts.FIGURE.is_file()
     joint_parts.main()
     assert "joint" not in capsys.readouterr().out  # nothing is trained twice

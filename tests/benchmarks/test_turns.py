@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def turns(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     import turns
 
     return turns
@@ -63,5 +63,5 @@ def wait(side):
 
 def test_who_is_told_to_end_does_so_at_once(tmp_path):
     (tmp_path / "told.py").write_text(TOLD_TO_END)
-    paths = (str(Path(__file__).parents[1] / "benchmarks"), str(Path(__file__).parent))
+    paths = (str(Path(__file__).parents[2] / "benchmarks"), str(Path(__file__).parent))
     assert subprocess.run([sys.executable, tmp_path / "told.py", *paths], timeout=30, check=False).returncode == 3

@@ -12,7 +12,7 @@ from cilp.errors import UserError
 from cilp.pipeline import record
 from cilp.report.docs import insert_tables
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

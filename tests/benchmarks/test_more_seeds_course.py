@@ -22,7 +22,7 @@ from cilp.simulation.processes import rendering
 from cilp.simulation.varied import of_random_size
 from cilp.training.inputs import load_split
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
@@ -181,7 +181,7 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
     for seed in map(int, seeds):
         course.network("fusion/add-maxpool", seed, settings, *splits, supervised=True)
     more_seeds.SCENES["supervised"].results.write_text(json.dumps({"right": {"fusion/add-maxpool": seeds}}))
-    cues.PAGE.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
+    cues.COURSE.page.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
     monkeypatch.setattr(sys, "argv", ["course_cues.py"])
     capsys.readouterr()
     cues.main()
@@ -191,14 +191,15 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
     assert found["accuracy"][sensors[0]]["52"].keys() == settings["audit"]["conditions"].keys()
     dark = [run["dark"] for run in found["accuracy"][sensors[0]].values()]
     assert dark == [0.5, 0.5]  # the image alone says the same of every black image
-    assert "| decision, max-pooling | " in cues.PAGE.read_text() and cues.PAGE.read_text().count(" ± ") == 4 * 7
+    page = cues.COURSE.page.read_text()
+    assert "| decision, max-pooling | " in page and page.count(" ± ") == 4 * 7
 
 
 @pytest.mark.parametrize("name", ["COURSE", "REPLICATION"])
 def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch, name):
     asked = getattr(cues, name)
-    found, page = json.loads((ROOT / asked.results).read_text()), (ROOT / cues.PAGE).read_text(encoding="utf-8")
-    assert insert_tables(page, {f"{asked.name}_cues": cues.table(found["conditions"], found["accuracy"])}) == page
+    found, page = json.loads((ROOT / asked.results).read_text()), (ROOT / asked.page).read_text(encoding="utf-8")
+    assert insert_tables(page, {f"{asked.prefix}_cues": cues.table(found["conditions"], found["accuracy"])}) == page
     monkeypatch.chdir(ROOT)
     runs = [(f"{name}{ending}", seed) for ending in asked.records for name, seed in cues.trained(asked, ending)]
     assert [(name, seed) for name, of in found["accuracy"].items() for seed in of] == runs
@@ -215,9 +216,9 @@ def test_what_is_said_of_it_follows_from_the_record(cues, name):
         for name, of in runs.items()
     }
     figures.files["seed"] = runs
-    for path in (cues.PAGE, Path("README.md"), Path("docs/results.md")):
-        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), f"{asked.name} cues")
-        assert claims or path != cues.PAGE
+    for path in (asked.page, Path("README.md"), Path("docs/results.md")):
+        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), f"{asked.name.replace('-', ' ')} cues")
+        assert claims or path != asked.page
         assert [claim for claim in claims if not holds(claim, figures)] == []
 
 

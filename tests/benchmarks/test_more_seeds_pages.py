@@ -1,0 +1,96 @@
+"""docs/more-seeds.md, random-sizes.md and cilp-course.md show what was trained on further seeds, and say no more.
+
+Claims beside a sentence are held against ``docs/more-seeds.json`` (``more seeds``), ``docs/random-size-seeds.json``
+(``random sizes``), ``docs/half-rate-seeds.json`` (``half rate``), where ``fusion/add-maxpool/slower`` stands beside
+``fusion/add-maxpool`` at all of the learning rate, ``docs/registered-seeds.json`` (``registered``),
+``docs/longer-seeds.json`` (``longer``) or ``docs/course-seeds.json`` (``course``), where
+``fusion/rgb-maxpool/registered``, ``/longer`` or ``/course`` stands beside ``fusion/rgb-maxpool``,
+``docs/fresh-seeds.json`` (``fresh scenes``), ``docs/replication-seeds.json`` (``replication``) or
+``docs/course-more-seeds.json`` (``course more``).
+"""
+
+import io
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from cilp.report.claims import Figures, claims_of, holds
+from cilp.report.docs import insert_tables
+from cilp.report.significance import significance_json
+
+ROOT = Path(__file__).parents[2]
+
+KINDS = {
+    "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
+    "course": "course", "supervised": "supervised", "fresh": "fresh scenes", "replication": "replication",
+}  # fmt: skip
+"""What their claims are called."""
+
+
+@pytest.mark.parametrize("name", ["study", *KINDS])
+def test_its_tables_are_those_of_the_runs(more_seeds, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    scenes = more_seeds.SCENES[name]
+    page, found = (ROOT / scenes.page).read_text(encoding="utf-8"), json.loads((ROOT / scenes.results).read_text())
+    assert insert_tables(page, more_seeds.tables(scenes, found)) == page
+    seeds = {*scenes.further, *((51, 52, 53) if name == "study" else ())}
+    assert {len(shares) for shares in more_seeds.complete(found).values()} == {len(seeds)}
+
+
+@pytest.mark.parametrize("name", ["study", "random_size", "half_rate", "course"])
+def test_its_picture_shows_every_run(more_seeds, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    scenes, axes = more_seeds.SCENES[name], []
+    series = more_seeds.series(scenes, json.loads(scenes.results.read_text()))
+    figure = sys.modules["more_seeds_figure"]
+    monkeypatch.setattr(figure, "replacing", lambda *_: nullcontext(io.BytesIO()))
+    monkeypatch.setattr(figure.pyplot, "close", lambda figure: axes.extend(figure.axes))
+    figure.draw(scenes.figure, series, scenes.ticks)
+    low, high = axes[0].get_xlim()
+    points = [wrong for line in axes[0].get_lines() for wrong in line.get_xdata()]
+    assert len(points) == sum(len(shares) + 1 for fusions in series.values() for shares in fusions.values())
+    assert [wrong for wrong in points if not low <= wrong <= high] == []
+
+
+def each_run(right):
+    """By model and seed: accuracy, whether it is the best of that seed, whether it tells no cube from its sphere."""
+    right = {model: runs for model, runs in right.items() if runs}
+    seed = {
+        model: {number: sum(map(int, shares)) / (2 * len(shares)) for number, shares in runs.items()}
+        for model, runs in right.items()
+    }
+    best = {number: max(runs[number] for runs in seed.values()) for number in next(iter(seed.values()))}
+    return {
+        "seed": seed,
+        "best": {model: {number: it == best[number] for number, it in runs.items()} for model, runs in seed.items()},
+        "constant": {model: {number: set(it) == {"1"} for number, it in runs.items()} for model, runs in right.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [("study", ("holds", "more seeds")), *((name, (kind,) * 2) for name, kind in KINDS.items())],
+)
+def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    scenes = more_seeds.SCENES[name]
+    found = json.loads((ROOT / scenes.results).read_text(encoding="utf-8"))
+    figures = Figures(ROOT / "metrics")
+    confidence = found["significance"]["confidence"]
+    compared = more_seeds.comparisons(found)
+    if scenes.against:
+        compared += more_seeds.against(scenes.against, found)
+    figures.files["significance"] = significance_json({}, compared, confidence)
+    figures.files["together"] = more_seeds.together(scenes, found)
+    figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
+    figures.files |= each_run({name: found["right"][name] for name in more_seeds.complete(found)})
+    own = {scene.page for scene in more_seeds.SCENES.values()}
+    elsewhere = {Path("README.md"), Path("docs/results.md"), *own} - {scenes.page}
+    pages = {scenes.page: kinds[0], **dict.fromkeys(elsewhere, kinds[1])}
+    for path, kind in pages.items():
+        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
+        assert claims or path != scenes.page, f"{path} claims nothing that could be checked"
+        assert [claim for claim in claims if not holds(claim, figures)] == []
