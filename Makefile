@@ -28,7 +28,7 @@ QUICK = -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled
 FUSIONS = $(shell sed -n 's/^  fusion: \[\(.*\)\].*/\1/p' params.yaml | head -1 | tr -d ,)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro exp quick report plots app publish bench verify test lint format docs lock clean
+.PHONY: help setup repro exp quick report plots app publish bench verify unchanged test lint format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -95,6 +95,9 @@ bench: $(READY)  ## how fast the study is here, against the reference study's lo
 
 verify: $(READY)  ## re-run committed stages in a throwaway clone and compare: make verify STAGES="train_lidar acquire"
 	@PYTHONPATH=src python -m cilp.verify $(STAGES)
+
+unchanged: $(READY)  ## for a refactoring: does it change any result? make unchanged BASE=main [ACCEPT=yes]
+	@PYTHONPATH=src python tests/unchanged.py --base "$(BASE)" $(if $(ACCEPT),--accept)
 
 test: $(READY)  ## run the tests, three files at a time
 	@# three on two cores, since a fifth of the time goes into waiting for other processes; in the order that

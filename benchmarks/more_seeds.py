@@ -42,7 +42,7 @@ from cilp.errors import UserError
 from cilp.evaluation.models import DECISION, variants
 from cilp.evaluation.significance import Comparison, compare, difference, pairs
 from cilp.report.docs import insert_tables
-from cilp.report.significance import comparison_rows
+from cilp.report.significance import comparison_rows, shown
 from cilp.report.titles import DOWNSAMPLING_TITLES, title
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split
@@ -214,7 +214,7 @@ def averaged(networks: str, it: dict[str, float], confidence: float) -> str:
     return (
         f"| {networks} | wrong, max-pooling | wrong, strided convolution | difference | "
         f"{100 * confidence:g}% interval | p |\n{'| --- ' * 6}|\n| {it['networks']} | {it['wrong_maxpool']:.2%} | "
-        f"{it['wrong_strided']:.2%} | {it['mean']:+.4f} | {it['low']:+.4f} to {it['high']:+.4f} | {it['p']:.3f} |\n"
+        f"{it['wrong_strided']:.2%} | {it['mean']:+.4f} | {it['low']:+.4f} to {it['high']:+.4f} | {shown(it['p'])} |\n"
     )
 
 

@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from cilp import packed, params
 from cilp.classifiers import random_size
 from cilp.classifiers.course import OneCycleParams, course_of
-from cilp.classifiers.fusion_course import OwnParams, _he, train_fusion
+from cilp.classifiers.fusion_course import OwnParams, train_fusion
 from cilp.evaluation.models import BASELINES, DECISION
 from cilp.models.decision import DecisionFusion
+from cilp.models.embedder import initialise
 from cilp.models.normalised_fusion import build
 from cilp.packing import pack_scenes
 from cilp.simulation.processes import rendering
@@ -118,7 +119,7 @@ def network(
             return model
     label = f"{fusion}-{downsampling}, {'a loss each, ' if supervised else ''}course, seed {seed}"
     if plan:
-        model = train_classifier(lambda: build(**arguments).apply(_he), train, valid, plan, seed, label).model
+        model = train_classifier(lambda: build(**arguments).apply(initialise), train, valid, plan, seed, label).model
     else:
         model = train_fusion(arguments, train, valid, course, protocol, own, seed, label).model
     save_checkpoint(here, model, "normalised_fusion", arguments, made_by, seed)

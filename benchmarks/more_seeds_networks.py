@@ -24,6 +24,7 @@ from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.classifiers.auxiliary_losses import OneLabelEach
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
+from cilp.classifiers.trainings import seeds_of
 from cilp.cores import available_cores
 from cilp.errors import UserError
 from cilp.evaluation.audit import rendered
@@ -80,7 +81,7 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
 
 def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
     """Networks trained on scenes in which size tells nothing of the shape, and further such scenes to test them on."""
-    seeds = random_size.seeds(settings)
+    seeds = seeds_of(settings, "random_size")
     test = random_size_test(settings, device)
 
     @functools.cache

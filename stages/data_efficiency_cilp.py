@@ -12,14 +12,15 @@ import argparse
 from pathlib import Path
 
 from cilp import packed, params
-from cilp.classifiers.fewer_scenes import few, head_on, image_classifier, load_rows, long_enough, protocol_of
+from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of
 from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
 from cilp.console import cli
 from cilp.contrastive.frozen import embed_split, load_frozen
 from cilp.contrastive.projection import ProjectorParams
 from cilp.embeddings import load_embeddings
 from cilp.evaluation.data_efficiency import Reached, write_reached
-from cilp.models.embedder import MODALITIES, EmbedderParams, build
+from cilp.models.embedder import MODALITIES, EmbedderParams
+from cilp.models.image_classifier import build
 from cilp.models.lidar import LidarClassifier
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
@@ -67,8 +68,8 @@ def main() -> None:
                     embedder, long, train, valid, seed, f"LiDAR, {label}", unfinished=lidar_runs.of(seed)
                 ).model
             image = train_classifier(
-                lambda: image_classifier(build("rgb", **embedder.arguments())), ImageSplit.of(train),
-                ImageSplit.of(valid), long, seed, f"image, {label}", unfinished=image_runs.of(seed), section="lidar",
+                lambda: build(**embedder.arguments()), ImageSplit.of(train), ImageSplit.of(valid), long, seed,
+                f"image, {label}", unfinished=image_runs.of(seed), section="lidar",
             ).model  # fmt: skip
             images, views = (
                 [embedded[seed][modality][split].select(rows[split]) for split in rows] for modality in MODALITIES

@@ -48,9 +48,10 @@ def main() -> None:
     }
     trained_by = {**asdict(course), **asdict(protocol)}
     config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
-    folder = Path(f"unfinished/train_random_size_image@{seed}")
+    folder, unfinished = Path(f"unfinished/train_random_size_image@{seed}"), []
     for name, (target, valid_target) in told.items():
         runs = UnfinishedRuns(folder / name, device, [PACKED], course, protocol, embedder)
+        unfinished.append(runs)
         with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
             done = train_image(
                 train, target, valid, valid_target, course, protocol, embedder, seed,
@@ -58,7 +59,8 @@ def main() -> None:
             )  # fmt: skip
         path = Path(f"models/random_size/{name}/seed-{seed}.pt")
         save_checkpoint(path, done.model, "image_classifier", embedder.arguments(), trained_by, seed)
-    runs.clear()
+    for runs in unfinished:  # now that both are there: until then the stage, run again, takes the first as it is
+        runs.clear()
 
 
 if __name__ == "__main__":

@@ -24,17 +24,17 @@ ENVIRONMENT = {
 `make test` that runs all this: the make of a test is a first one."""
 
 
-def clone(project, params):
-    """Copy the working tree to ``project``, a folder that is there, change its params, and commit.
+def clone(project, params, root=ROOT):
+    """Copy the working tree at ``root`` to ``project``, a folder that is there, change its params, and commit.
 
     The lock file stays behind: it is of other params, and DVC reads and writes all of it with each stage that runs.
     """
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(listing, cwd=root, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file() and name != "dvc.lock":
+        if (root / name).is_file() and name != "dvc.lock":
             (project / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, project / name)
+            shutil.copy2(root / name, project / name)
     run(project, "git", "init", "--quiet")
     set_params(project, params)
     commit(project, "tiny")

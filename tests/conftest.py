@@ -55,6 +55,7 @@ SHARE_THE_CLONE = (
     "test_living_with_it.py",
     "test_killed.py",
     "test_verify.py",
+    "test_unchanged.py",
     "test_two_at_once.py",
     "test_distributed.py",
     "test_full_disk.py",

@@ -1,5 +1,6 @@
 """Fusions that take CILP's course."""
 
+import itertools
 import math
 import runpy
 import sys
@@ -13,8 +14,9 @@ from torch import nn
 from cilp import params
 from cilp.classifiers import fusion_course
 from cilp.classifiers.course import Course, OneCycleParams
-from cilp.classifiers.fusion_course import OwnParams, train_fusion
-from cilp.contrastive.pairs import View
+from cilp.classifiers.fusion_course import OwnParams, rows_of, train_fusion
+from cilp.classifiers.modality_dropout import ModalityDropout
+from cilp.contrastive.pairs import View, passes
 from cilp.models.normalised_fusion import NormalisedFusion
 from cilp.sensors import MAX_RANGE
 from cilp.training.classifier import logits_of, score
@@ -109,6 +111,20 @@ def test_modality_dropout_takes_a_sensor_of_its_share_of_varied_samples(splits, 
     assert not (dark & blind).any()
     for share in (dark.double().mean().item(), blind.double().mean().item()):
         assert share == pytest.approx(0.25, abs=0.06)
+
+
+def test_what_a_sample_lacks_is_drawn_anew_for_each_batch_though_its_twin_is_always_beside_it(splits):
+    dropping, as_it_is = ModalityDropout.of(splits[0], 0.5, 0), View()
+    order = passes(dropping.scene, 16, True, torch.Generator().manual_seed(0))
+    lacks = [[] for _ in range(len(dropping))]
+    for rows in itertools.islice(order, 200):
+        image, xyza = rows_of(dropping, rows, as_it_is).inputs(slice(None))
+        none = 2 * (xyza[:, 3].flatten(1).sum(1) == 0) + (image[:, :3].flatten(1).sum(1) == 0)
+        for row, what in zip(rows.tolist(), none.tolist(), strict=True):
+            lacks[row].append(what)
+    shares = torch.tensor([[found.count(what) / len(found) for what in (0, 1, 2)] for found in lacks])
+    assert (shares > 0).all() and (shares < 0.85).all()
+    assert shares.mean(dim=0).tolist() == pytest.approx([0.5, 0.25, 0.25], abs=0.05)
 
 
 def test_every_layer_begins_as_he_et_al_have_it(splits, monkeypatch):

@@ -170,8 +170,8 @@ def take(settings):
     sizes = random_size.sizes(settings)
     for name in FUSIONS:
         sizes.slowed(params.section(settings, f"fusion.{name}", FusionProtocol))
-    random_size.seeds(settings)
-    trainings.course_seeds(settings)
+    for section in ("random_size", "fusion_course"):
+        trainings.seeds_of(settings, section)
     for name in settings["fusion_course"]["auxiliary_losses"]:
         assert issubclass(kind(name), TwoEncoders)
     of_random_size(settings)

@@ -1,9 +1,13 @@
 """The image classifiers that CILP is measured against."""
 
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from synthetic import make_packed
 
 from cilp import params
@@ -12,9 +16,12 @@ from cilp.classifiers.images import answers, images_of, train_image
 from cilp.contrastive import pretraining
 from cilp.contrastive.pairs import View, load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams
+from cilp.errors import UserError
 from cilp.models import image_classifier, lidar
 from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
+from cilp.packed import save
+from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import prepare_device
 from cilp.training.inputs import ImageSplit, LidarSplit, load_split
@@ -147,3 +154,34 @@ def test_its_course_is_that_of_pretraining():
 def test_params_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         replace(PROTOCOL, **change)
+
+
+def test_the_stage_leaves_no_run_of_either_classifier_unfinished(packed, tmp_path, monkeypatch):
+    """Or the same stage, forced to run again, would take what it had made for an interrupted run."""
+    stage = runpy.run_path("stages/train_random_size_image.py")["main"]
+    settings = params.load()
+    settings |= {"device": "cpu", "seeds": [51]}
+    settings["cilp"] |= {"batch_size": 8, "validate_every": 1}
+    settings["random_size"]["cilp_steps"] = 2
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    save(packed, Path("data/random_size.pt"))
+    arguments = EMBEDDER.arguments()
+    save_checkpoint(Path("models/random_size/lidar/seed-51.pt"), teacher(), "lidar", arguments, {}, 51)
+    monkeypatch.setattr(sys, "argv", ["train_random_size_image.py", "--seed", "51"])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("cilp.training.unfinished.SECONDS_BETWEEN_SAVES", 0.0)
+    stage()
+    assert sorted(path.parent.name for path in Path("models").rglob("image_*/*.pt")) == [
+        "image_distilled", "image_supervised"
+    ]  # fmt: skip
+    assert [path for path in Path("unfinished").rglob("*") if path.is_file()] == []
+
+
+def test_a_batch_that_memory_is_too_small_for_is_said_where_its_size_is_set(packed, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(image_classifier.ImageClassifier, "forward", too_large)
+    with pytest.raises(UserError, match=r"for a batch of 16; lower cilp\.batch_size"):
+        train(packed)

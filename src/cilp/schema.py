@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cilp import params
-from cilp.classifiers import random_size
 from cilp.classifiers.course import OneCycleParams
 from cilp.classifiers.fewer_scenes import protocol_of
 from cilp.classifiers.fusion import FusionProtocol
-from cilp.classifiers.trainings import course_seeds
+from cilp.classifiers.random_size import sizes
+from cilp.classifiers.trainings import seeds_of
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
@@ -220,8 +220,8 @@ def check(settings: dict[str, Any]) -> None:
     _check_data_efficiency(settings, data)
     if data.source == "simulate":
         _check_batches(data, sections | recipes)
-    if random_size.seeds(settings):
-        samples = 2 * random_size.sizes(settings).train
+    if seeds_of(settings, "random_size"):
+        samples = 2 * sizes(settings).train
         for key, section in sections.items():
             if key.startswith("fusion.") or key in ("lidar", "cilp", "projector", "rgb2lidar"):
                 _check_batch(key, section.batch_size, samples, "random_size.train")
@@ -291,8 +291,8 @@ def _check_audit(settings: dict[str, Any]) -> None:
 
 def _check_random_size(settings: dict[str, Any]) -> None:
     """Type the section as its stages do."""
-    _check_auxiliary_losses("random_size", random_size.sizes(settings).auxiliary_losses)
-    random_size.seeds(settings)
+    _check_auxiliary_losses("random_size", sizes(settings).auxiliary_losses)
+    seeds_of(settings, "random_size")
     change = params.lookup(settings, "random_size.simulate")
     _only(change, "random_size.simulate", [field.name for field in fields(SimulateParams)])
     of_random_size(settings)
@@ -301,7 +301,7 @@ def _check_random_size(settings: dict[str, Any]) -> None:
 def _check_fusion_course(settings: dict[str, Any]) -> None:
     """Type the section as its stages do."""
     _only(params.lookup(settings, "fusion_course"), "fusion_course", ["seeds", "auxiliary_losses"])
-    course_seeds(settings)
+    seeds_of(settings, "fusion_course")
     _check_auxiliary_losses("fusion_course", params.lookup(settings, "fusion_course.auxiliary_losses"))
 
 

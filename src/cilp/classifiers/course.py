@@ -125,6 +125,7 @@ def take_course(
         figures=CourseValidation,
         label=label,
         section="image_classifier",
+        batch_section="cilp",
         summary=lambda latest: (
             f"step {latest.step}/{course.steps}  loss {latest.train_loss:.4f}  "
             f"valid accuracy {latest.valid_accuracy:.4f}"

@@ -11,7 +11,6 @@ from cilp import params
 from cilp.contrastive.frozen import Embedded
 from cilp.errors import UserError
 from cilp.models.blocks import classifier_head
-from cilp.models.embedder import EMBEDDING, Embedder
 from cilp.packed import Packed
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import Split, directions
@@ -22,7 +21,7 @@ P = TypeVar("P", bound=TrainingParams)
 
 @dataclass(frozen=True)
 class DataEfficiencyParams:
-    """Numbers of scenes, and how a classifier's head is trained on frozen embeddings."""
+    """On how many scenes, which fusion, and for how many steps at least."""
 
     scenes: list[int]
     """That train; none switches the comparison off. A share of the validation scenes as large goes with them."""
@@ -91,11 +90,6 @@ def long_enough(protocol: P, samples: int, least_steps: int) -> P:
     batch_size = min(protocol.batch_size, samples)
     epochs = math.ceil(least_steps / steps_of_a_pass(samples, batch_size))
     return replace(protocol, batch_size=batch_size, epochs=max(protocol.epochs, epochs))
-
-
-def image_classifier(embedder: Embedder) -> nn.Sequential:
-    """What the RGB-to-LiDAR classifier is without pretraining and without a LiDAR: RGBA -> logits (B,)."""
-    return nn.Sequential(embedder, *classifier_head(EMBEDDING), nn.Flatten(0))
 
 
 def side_by_side(rgb: Embedded, lidar: Embedded) -> Embedded:

@@ -12,6 +12,7 @@ from cilp.classifiers.course import Course, CourseValidation, OneCycleParams, ta
 from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.contrastive.pairs import View
 from cilp.models import normalised_fusion
+from cilp.models.embedder import initialise
 from cilp.training.inputs import Split
 from cilp.training.loop import Trained
 from cilp.training.unfinished import Unfinished
@@ -63,12 +64,12 @@ def train_fusion(
 
     def network() -> nn.Module:
         model = build(**arguments)
-        return model.apply(_he) if own.initialisation == "he" else model
+        return model.apply(initialise) if own.initialisation == "he" else model
 
     done = take_course(
         network,
         train,
-        lambda rows, view: _varied(train, rows, view).inputs(slice(None)),
+        lambda rows, view: rows_of(train, rows, view).inputs(slice(None)),
         target,
         valid,
         valid.label,
@@ -82,16 +83,18 @@ def train_fusion(
     return replace(done, model=without_losses(done.model)) if own.auxiliary_losses else done
 
 
-def _varied(split: Split, rows: Tensor, view: View) -> Split:
-    """The given rows of a split as one of its own, varied."""
-    of_each = {field.name: getattr(split, field.name) for field in fields(split)}
-    of_each = {name: value[rows] for name, value in of_each.items() if name != "directions" and hasattr(value, "shape")}
+def rows_of(split: Split, rows: Tensor, view: View) -> Split:
+    """The given rows of a split as one of its own, varied.
+
+    Modality dropout shifts a sample's number by that of the sample before it. On the course that may be its twin, the
+    same in every batch, and what a sphere lacks would be the same in all of them; so here it is the one before that.
+    """
     rgb, ranges = view.apply(split.rgb[rows], split.range[rows])
-    return replace(split, **{**of_each, "rgb": rgb, "range": ranges})
-
-
-def _he(module: nn.Module) -> None:
-    """As the embedders begin, He et al. 2015 (arXiv:1502.01852)."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)
+    others = {
+        field.name: value[rows]
+        for field in fields(split)
+        if field.name not in ("rgb", "range", "directions") and isinstance(value := getattr(split, field.name), Tensor)
+    }
+    if isinstance(split, ModalityDropout):
+        others["shift"] = others["shift"].roll(1)  # and once more where it is added
+    return replace(split, rgb=rgb, range=ranges, **others)

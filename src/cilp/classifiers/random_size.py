@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from cilp import params
-from cilp.errors import UserError
-from cilp.training.seeds import check_seeds
 
 FIRST_SCENE = 2_000_000
 """Number of the first scene that is rendered: beyond any that another stage may see."""
@@ -57,19 +55,3 @@ def sizes(settings: dict[str, Any]) -> RandomSizeParams:
     if isinstance(values, dict):
         values = {name: value for name, value in values.items() if name not in ("seeds", "simulate")}
     return params.section({"random_size": values}, "random_size", RandomSizeParams)
-
-
-def seeds(settings: dict[str, Any]) -> list[int]:
-    """Seeds of the models that are trained on such scenes; none switches them off."""
-    given = params.lookup(settings, "random_size.seeds")
-    try:
-        return [] if given == [] else check_seeds(given)
-    except UserError as error:
-        raise UserError(f"random_size.{error}") from None
-
-
-def title(settings: dict[str, Any]) -> str:
-    """What these models were trained on, in words."""
-    how = sizes(settings)
-    rate = "" if how.lr_factor == 1 else f", learning rate × {how.lr_factor:g}"
-    return f"random sizes, {how.inputs} inputs{rate}"

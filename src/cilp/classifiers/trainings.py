@@ -1,29 +1,35 @@
-"""What classifiers were trained on, in words, beside the names of their audits."""
+"""On which seeds classifiers are trained where size tells nothing, and what that is in words."""
 
 from typing import Any
 
 from cilp import params
-from cilp.classifiers import random_size
+from cilp.classifiers.random_size import sizes
 from cilp.errors import UserError
 from cilp.training.seeds import check_seeds
 
 
-def course_seeds(settings: dict[str, Any]) -> list[int]:
-    """Seeds of the fusions that take CILP's course; none switches them off."""
-    given = params.lookup(settings, "fusion_course.seeds")
+def seeds_of(settings: dict[str, Any], section: str) -> list[int]:
+    """Seeds of what ``random_size`` or ``fusion_course`` trains; none switches it off.
+
+    Raises:
+        UserError: these are no seeds.
+    """
+    given = params.lookup(settings, f"{section}.seeds")
     try:
         return [] if given == [] else check_seeds(given)
     except UserError as error:
-        raise UserError(f"fusion_course.{error}") from None
+        raise UserError(f"{section}.{error}") from None
 
 
 def audits(settings: dict[str, Any]) -> dict[str, list[str]]:
     """By what classifiers were trained on, in words, the names of their audits in ``metrics/audit``; the study's
     first."""
-    sizes, course = random_size.seeds(settings), course_seeds(settings)
-    found = {
-        "one size a class": ["fixed_size"],
-        random_size.title(settings): [f"random_size-{seed}" for seed in sizes],
-        "random sizes along CILP's course": [f"fusion_course-{seed}" for seed in course],
-    }
+    how = sizes(settings)
+    rate = "" if how.lr_factor == 1 else f", learning rate × {how.lr_factor:g}"
+    found = {"one size a class": ["fixed_size"]}
+    for section, words in (
+        ("random_size", f"random sizes, {how.inputs} inputs{rate}"),
+        ("fusion_course", "random sizes along CILP's course"),
+    ):
+        found[words] = [f"{section}-{seed}" for seed in seeds_of(settings, section)]
     return {training: names for training, names in found.items() if names}

@@ -68,7 +68,7 @@ class Embedder(nn.Module):
         self.convolutions = encoder([4, 50, 100, 200, 200], "maxpool")  # (B, 200, 4, 4)
         self.projection = nn.Sequential(nn.Flatten(), nn.Linear(200 * 4 * 4, 100), nn.ReLU(), nn.Linear(100, EMBEDDING))
         if params.initialisation == "he":
-            self.apply(_initialise)
+            self.apply(initialise)
 
     def prepare(self, view: Tensor) -> Tensor:
         """What the first convolution sees, (B, 4, 64, 64)."""
@@ -97,7 +97,8 @@ def shading(rgba: Tensor) -> Tensor:
     return torch.cat([light / brightest.clamp(min=1e-4), rgba[:, 3:] - 1], dim=1)
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """He et al. 2015 (arXiv:1502.01852), for ``Module.apply``: what a layer begins with, biases at zero."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         nn.init.zeros_(module.bias)

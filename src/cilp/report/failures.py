@@ -13,6 +13,8 @@ from cilp.report.titles import title
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+DROPOUT = "-dropout"
+"""Behind the name of a fusion: trained with modality dropout."""
 ASIDE = 0.004
 """Distance between neighbouring models, of the width of a panel."""
 PANELS = {
@@ -31,12 +33,12 @@ def draw_failures(rows: Sequence[dict], target: Path) -> None:
     ``rows`` hold ``model``, ``failure``, ``level``, ``accuracy`` and ``accuracy_std``.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
-    bases = list(dict.fromkeys(model.removesuffix("-dropout") for model in models))
+    bases = list(dict.fromkeys(model.removesuffix(DROPOUT) for model in models))
     lowest = min(row["accuracy"] - row["accuracy_std"] for row in rows)
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharey=True, layout="constrained")
     for axis, (name, label) in zip(axes.flat, PANELS.items(), strict=True):
         for place, model in enumerate(models):
-            number, dropout = bases.index(model.removesuffix("-dropout")), model.endswith("-dropout")
+            number, dropout = bases.index(model.removesuffix(DROPOUT)), model.endswith(DROPOUT)
             aside = ASIDE * (place - (len(models) - 1) / 2)
             points = sorted(
                 (row["level"], row["accuracy"], row["accuracy_std"])
@@ -86,10 +88,9 @@ def missing_markdown(rows: Sequence[dict], pairs: int, seeds: int, rate: float, 
             cells.append(_share(row, seeds) if row else "not asked")
         lines.append(f"| {title(model)} | {' | '.join(cells)} |")
     spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    note = (
-        f"- Accuracy on the first {pairs:,} test pairs of {SOURCES.get(source, source)}, {spread}. With modality "
-        f"dropout, {rate:.0%} of the training samples lacked one sensor."
-    )
+    note = f"- Accuracy on the first {pairs:,} test pairs of {SOURCES.get(source, source)}, {spread}."
+    if any(row["model"].endswith(DROPOUT) for row in rows):
+        note += f" With modality dropout, {rate:.0%} of the training samples lacked one sensor."
     return "\n".join(["# What is left when a sensor is missing", "", *lines, "", note]) + "\n"
 
 

@@ -44,14 +44,19 @@ def significance_markdown(
     for name, found in models.items():
         lines.append(f"| {title(name)} | {found.mean:.4f} | {found.low:.4f} to {found.high:.4f} |")
     lines += ["", *comparison_rows(comparisons, params.confidence)]
+    paired = (
+        "by seed and scene, both random (Student's t, with the degrees of freedom of the seeds)"
+        if seeds > 1
+        else "by scene (Student's t; nothing is known of other seeds)"
+    )
     lines += [
         "",
         f"- Data: {SOURCES.get(source, source)}; {samples:,} held-out test pairs of {scenes:,} scenes, "
         f"{f'{seeds} seeds' if seeds > 1 else 'one seed'}.",
-        f"- Intervals of accuracies: bootstrap over seeds and scenes, {params.resamples:,} resamples.",
-        "- Differences are paired by seed and scene, both random (Student's t, with the degrees of freedom of the "
-        f"seeds). Each interval is of its comparison alone; p-values are corrected for all {len(comparisons)} "
-        "(Benjamini and Hochberg), and one differs if its corrected p-value is at most "
+        f"- Intervals of accuracies: bootstrap over {'seeds and ' if seeds > 1 else ''}scenes, "
+        f"{params.resamples:,} resamples.",
+        f"- Differences are paired {paired}. Each interval is of its comparison alone; p-values are corrected for all "
+        f"{len(comparisons)} (Benjamini and Hochberg), and one differs if its corrected p-value is at most "
         f"{1 - params.confidence:.2g}.",
     ]
     return "\n".join(lines) + "\n"
@@ -65,7 +70,7 @@ def comparison_rows(comparisons: Sequence[Comparison], confidence: float) -> lis
     ]
     for it in comparisons:
         mark, word = ("", "within noise") if it.within_noise(confidence) else ("**", "differs")
-        p = f"{it.p_corrected:.3f}" if it.p_corrected >= 0.0005 else "< 0.001"
+        p = shown(it.p_corrected)
         lines.append(
             f"| {title(it.second)} - {title(it.first)} | {mark}{it.difference.mean:+.4f}{mark} | "
             f"{it.difference.low:+.4f} to {it.difference.high:+.4f} | {p} | {mark}{word}{mark} |"
@@ -75,3 +80,8 @@ def comparison_rows(comparisons: Sequence[Comparison], confidence: float) -> lis
 
 def _percent(confidence: float) -> str:
     return f"{100 * confidence:g}%"
+
+
+def shown(p: float) -> str:
+    """A p-value to three digits, none of which says that there is nothing."""
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"

@@ -98,6 +98,7 @@ def fit(
     figures: type[F],
     label: str,
     section: str = "",
+    batch_section: str | None = None,
     summary: Callable[[F], str],
     on_validation: Callable[[F], None],
     names: Callable[[Tensor], str],
@@ -113,6 +114,7 @@ def fit(
         validate: ``figures`` from the step, the mean training loss since the last validation, and the learning rate.
         samples: how many samples the steps take in all, for the progress bar.
         section: of ``params.yaml`` that holds the batch size and the learning rate, for what is complained about.
+        batch_section: the one that holds the batch size, if that is another.
         summary: figures in a few words, for the progress bar.
         on_validation: is told all figures, those from before an interruption as well.
         names: what the rows of a batch are called where it is complained about.
@@ -159,7 +161,8 @@ def fit(
                     try:
                         losses.append(step(*inputs_of(mine, *rest)))  # on the device: the host waits once an epoch
                     except RuntimeError as error:
-                        cure = f"for a batch of {len(batch)}; lower {param(section, 'batch_size')}"
+                        size = param(section if batch_section is None else batch_section, "batch_size")
+                        cure = f"for a batch of {len(batch)}; lower {size}"
                         raise _explained(error, f"{label}, step {done + len(rows) + 1}", cure) from None
                     rates.append(schedule.get_last_lr()[0])
                     rows.append(batch)
