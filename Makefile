@@ -97,7 +97,7 @@ verify: $(READY)  ## re-run committed stages in a throwaway clone and compare: m
 	@PYTHONPATH=src python -m cilp.verify $(STAGES)
 
 unchanged: $(READY)  ## for a refactoring: does it change any result? make unchanged BASE=main [ACCEPT=yes]
-	@PYTHONPATH=src python tests/unchanged.py --base "$(BASE)" $(if $(ACCEPT),--accept)
+	@PYTHONPATH=src python tests/unchanged.py --base "$(BASE)" $(if $(filter yes,$(ACCEPT)),--accept)
 
 test: $(READY)  ## run the tests, three files at a time
 	@# three on two cores, since a fifth of the time goes into waiting for other processes; in the order that

@@ -1,6 +1,6 @@
 """What fusions that took CILP's course go by: the audit of those of ``more_seeds.py``.
 
-    PYTHONPATH=src python benchmarks/course_cues.py [--scenes replication|course-more]
+    PYTHONPATH=src python benchmarks/course_cues.py [--scenes replication|course_more]
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
 They are those of ``--scenes course`` and ``--scenes supervised``, those that were trained anew, or further seeds.
@@ -34,21 +34,20 @@ class Cues:
     """Which networks are asked, and about what scenes."""
 
     name: str
-    """Of what is written about them: ``docs/<name>-cues.json``."""
+    """Of the table of what they say, ``<name>_cues``."""
     records: Mapping[str, str]
-    """By what stands behind the name of a variant: among which of ``SCENES`` its runs are."""
-    further: int = 0
-    """Added to the simulator's seed, of the scenes that train and of those that are asked about."""
-
-    @property
-    def prefix(self) -> str:
-        """Of the name of the table, ``<prefix>_cues``."""
-        return self.name.replace("-", "_")
+    """By what stands behind the name of a variant: among which of ``SCENES`` its runs are; the first decides of which
+    scenes."""
 
     @property
     def results(self) -> Path:
         """Accuracies by model, seed and condition."""
-        return Path(f"docs/{self.name}-cues.json")
+        return Path(f"docs/{self.name.replace('_', '-')}-cues.json")
+
+    @property
+    def further(self) -> int:
+        """Added to the simulator's seed, of the scenes that train and of those that are asked about."""
+        return SCENES[self.records[""]].further_scenes.get("trained", 0)
 
     @property
     def page(self) -> Path:
@@ -57,8 +56,8 @@ class Cues:
 
 
 COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "supervised"})
-REPLICATION = Cues("replication", {"": "replication"}, further=2)
-MORE_OF_COURSE = Cues("course-more", {"": "course_more"})
+REPLICATION = Cues("replication", {"": "replication"})
+MORE_OF_COURSE = Cues("course_more", {"": "course_more"})
 ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
 
 
@@ -83,7 +82,7 @@ def main() -> None:
     head = {**describe(device), "scenes": scenes_of(settings), "conditions": titles}
     write_json(cues.results, {**head, "accuracy": found})
     page = cues.page.read_text(encoding="utf-8")
-    write_text(cues.page, insert_tables(page, {f"{cues.prefix}_cues": table(titles, found)}))
+    write_text(cues.page, insert_tables(page, {f"{cues.name}_cues": table(titles, found)}))
 
 
 def trained(cues: Cues, ending: str) -> list[tuple[str, str]]:

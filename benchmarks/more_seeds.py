@@ -42,7 +42,7 @@ from cilp.errors import UserError
 from cilp.evaluation.models import DECISION, variants
 from cilp.evaluation.significance import Comparison, compare, difference, pairs
 from cilp.report.docs import insert_tables
-from cilp.report.significance import comparison_rows, shown
+from cilp.report.significance import comparison_rows, p_value
 from cilp.report.titles import DOWNSAMPLING_TITLES, title
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split
@@ -111,7 +111,7 @@ def begun(
 def check_page(scenes: Scenes) -> None:
     """``UserError`` if the page has no place for what will be written, which hours of training would end with."""
     page = scenes.page.read_text(encoding="utf-8")
-    for name in ("seeds", "comparisons", "against" if scenes.against else "together"):
+    for name in ("seeds", "comparisons", *(["against"] if scenes.against else ["together"] if scenes.together else [])):
         if f"<!-- {scenes.prefix}{name} -->" not in page:
             raise UserError(f"{scenes.page} has no place for a table: add <!-- {scenes.prefix}{name} --> and its end.")
 
@@ -174,8 +174,10 @@ def together(scenes: Scenes, found: dict[str, Any]) -> dict[str, float]:
     """What max-pooling and strides come to over all of some networks: one question instead of one for each.
 
     Shares of the test set that are wrong, and the mean difference of accuracies, from low to high, with its p-value;
-    nothing as long as no such network has both.
+    nothing as long as no such network has both, or if that is not asked.
     """
+    if not scenes.together:
+        return {}
     accuracy = complete(found)
     both = [
         fusion for fusion in dict.fromkeys(fusion for fusion, _ in map(parts, accuracy))
@@ -202,7 +204,7 @@ def tables(scenes: Scenes, found: dict[str, Any]) -> dict[str, str]:
     }
     if scenes.against:
         made["against"] = one_by_one(scenes.against, found)
-    else:
+    elif scenes.together:
         made["together"] = averaged(scenes.together[0], together(scenes, found), confidence)
     return {f"{scenes.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
 
@@ -214,7 +216,8 @@ def averaged(networks: str, it: dict[str, float], confidence: float) -> str:
     return (
         f"| {networks} | wrong, max-pooling | wrong, strided convolution | difference | "
         f"{100 * confidence:g}% interval | p |\n{'| --- ' * 6}|\n| {it['networks']} | {it['wrong_maxpool']:.2%} | "
-        f"{it['wrong_strided']:.2%} | {it['mean']:+.4f} | {it['low']:+.4f} to {it['high']:+.4f} | {shown(it['p'])} |\n"
+        f"{it['wrong_strided']:.2%} | {it['mean']:+.4f} | {it['low']:+.4f} to {it['high']:+.4f} | "
+        f"{p_value(it['p'])} |\n"
     )
 
 

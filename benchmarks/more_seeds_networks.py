@@ -91,7 +91,7 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
             return sum(logits(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES)
         if fusion in (JOINT, AUXILIARY):
             return said(train_here(fusion, downsampling, seed, settings, device), test)
-        made_by = protocol_on_random_sizes(fusion, settings), building(fusion, downsampling, settings)[1]
+        made_by = protocol_on_random_sizes(fusion, settings), builder_and_arguments(fusion, downsampling, settings)[1]
         path = Path("models/random_size/fusion", in_the_study(fusion, downsampling), f"seed-{seed}.pt")
         if seed in seeds and path.is_file():
             return said(trained_by(*made_by, path, device), test)
@@ -169,11 +169,11 @@ def untrained(fusion: str, downsampling: str, settings: dict[str, Any]) -> nn.Mo
     if fusion in (JOINT, AUXILIARY):
         kind = DecisionLosses if fusion == AUXILIARY else DecisionFusion
         return kind(untrained(sensor, downsampling, settings) for sensor in BASELINES)
-    build, arguments = building(fusion, downsampling, settings)
+    build, arguments = builder_and_arguments(fusion, downsampling, settings)
     return build(**arguments)
 
 
-def building(
+def builder_and_arguments(
     fusion: str, downsampling: str, settings: dict[str, Any]
 ) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     """What builds a fusion on random sizes, and by what."""

@@ -49,7 +49,7 @@ class Scenes:
     """Seeds beside those of the study."""
     decides: Mapping[str, Sequence[str]]
     """Sections of ``params.yaml`` that decide what a run gives and how it is judged; of some, only what is named."""
-    together: tuple[str, Sequence[str]]
+    together: tuple[str, Sequence[str]] | None
     """Over which networks max-pooling and strides are compared as a whole: in words, and the fusions left out."""
     page: Path
     """Where the tables stand."""
@@ -163,7 +163,7 @@ SCENES["replication"] = replace(
 )  # fmt: skip
 SCENES["course_more"] = replace(
     SCENES["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
-    fusions=tuple(SUPERVISED.values()), beside=(),
+    fusions=tuple(SUPERVISED.values()), beside=(), together=None,
 )  # fmt: skip
 TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
 TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}

@@ -50,14 +50,15 @@ def main() -> None:
     labels = data.label[data.rows("train")].float().to(device)
     valid, test = (load_split(data, split, device) for split in ("val", "test"))
     print(f"{name}: {len(seeds)} seeds, {len(train):,} images, on {machine['device']}")
-    read = [PACKED] if pool is None else [PACKED, UNLABELLED]
+    teachers = {seed: Path(f"models/lidar/seed-{seed}.pt") for seed in seeds} if distils else {}
+    read = [PACKED, *([] if pool is None else [UNLABELLED]), *teachers.values()]
     runs = UnfinishedRuns(Path(f"unfinished/train_{name}"), device, read, course, protocol, embedder)
 
     metrics, costs, curves = {}, {}, []
     for seed in seeds:
         target, valid_target = labels, valid.label
         if distils:
-            teacher = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
+            teacher = load_frozen(teachers[seed], LidarClassifier, device)
             target, valid_target = answers(teacher, train), answers(teacher, valid)
         trained_by = {**asdict(course), **asdict(protocol)}
         config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}

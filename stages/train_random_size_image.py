@@ -41,7 +41,8 @@ def main() -> None:
     data = packed.load(PACKED)
     train = load_training_pairs(data, None, course.mirror, device)
     valid = load_split(data, "val", device)
-    teacher = load_frozen(Path(f"models/random_size/lidar/seed-{seed}.pt"), LidarClassifier, device)
+    lidar = Path(f"models/random_size/lidar/seed-{seed}.pt")
+    teacher = load_frozen(lidar, LidarClassifier, device)
     told = {
         "image_supervised": (data.label[data.rows("train")].float().to(device), valid.label),
         "image_distilled": (answers(teacher, train), answers(teacher, valid)),
@@ -50,7 +51,7 @@ def main() -> None:
     config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
     folder, unfinished = Path(f"unfinished/train_random_size_image@{seed}"), []
     for name, (target, valid_target) in told.items():
-        runs = UnfinishedRuns(folder / name, device, [PACKED], course, protocol, embedder)
+        runs = UnfinishedRuns(folder / name, device, [PACKED, lidar], course, protocol, embedder)
         unfinished.append(runs)
         with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
             done = train_image(

@@ -17,6 +17,7 @@ from cilp.classifiers.course import Course, OneCycleParams
 from cilp.classifiers.fusion_course import OwnParams, rows_of, train_fusion
 from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.contrastive.pairs import View, passes
+from cilp.errors import UserError
 from cilp.models.normalised_fusion import NormalisedFusion
 from cilp.sensors import MAX_RANGE
 from cilp.training.classifier import logits_of, score
@@ -125,6 +126,13 @@ def test_what_a_sample_lacks_is_drawn_anew_for_each_batch_though_its_twin_is_alw
     shares = torch.tensor([[found.count(what) / len(found) for what in (0, 1, 2)] for found in lacks])
     assert (shares > 0).all() and (shares < 0.85).all()
     assert shares.mean(dim=0).tolist() == pytest.approx([0.5, 0.25, 0.25], abs=0.05)
+
+
+def test_modality_dropout_needs_two_scenes_in_a_batch(splits):
+    own, course = replace(OWN, modality_dropout=0.5), replace(COURSE, batch_size=2)
+    with pytest.raises(UserError, match=r"cilp\.batch_size must be 4 or more; got 2"):
+        train(splits, course=course, own=own)
+    train(splits, course=course)
 
 
 def test_every_layer_begins_as_he_et_al_have_it(splits, monkeypatch):

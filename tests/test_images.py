@@ -156,9 +156,10 @@ def test_params_out_of_range_are_refused(change):
         replace(PROTOCOL, **change)
 
 
-def test_the_stage_leaves_no_run_of_either_classifier_unfinished(packed, tmp_path, monkeypatch):
-    """Or the same stage, forced to run again, would take what it had made for an interrupted run."""
-    stage = runpy.run_path("stages/train_random_size_image.py")["main"]
+@pytest.fixture
+def stage(packed, tmp_path, monkeypatch):
+    """Trains both classifiers on random sizes, for two steps, told by the teacher of this seed."""
+    main = runpy.run_path("stages/train_random_size_image.py")["main"]
     settings = params.load()
     settings |= {"device": "cpu", "seeds": [51]}
     settings["cilp"] |= {"batch_size": 8, "validate_every": 1}
@@ -166,16 +167,33 @@ def test_the_stage_leaves_no_run_of_either_classifier_unfinished(packed, tmp_pat
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(settings))
     save(packed, Path("data/random_size.pt"))
-    arguments = EMBEDDER.arguments()
-    save_checkpoint(Path("models/random_size/lidar/seed-51.pt"), teacher(), "lidar", arguments, {}, 51)
     monkeypatch.setattr(sys, "argv", ["train_random_size_image.py", "--seed", "51"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("cilp.training.unfinished.SECONDS_BETWEEN_SAVES", 0.0)
-    stage()
+
+    def train(told_by):
+        path, arguments = Path("models/random_size/lidar/seed-51.pt"), EMBEDDER.arguments()
+        save_checkpoint(path, teacher(told_by), "lidar", arguments, {}, 51)
+        main()
+
+    return train
+
+
+def test_the_stage_leaves_no_run_of_either_classifier_unfinished(stage):
+    """Or the same stage, forced to run again, would take what it had made for an interrupted run."""
+    stage(told_by=0)
     assert sorted(path.parent.name for path in Path("models").rglob("image_*/*.pt")) == [
         "image_distilled", "image_supervised"
     ]  # fmt: skip
     assert [path for path in Path("unfinished").rglob("*") if path.is_file()] == []
+
+
+def test_an_interrupted_run_does_not_go_on_with_another_teacher(stage, monkeypatch, capsys):
+    monkeypatch.setattr("cilp.training.unfinished.UnfinishedRuns.clear", lambda self: None)
+    stage(told_by=0)
+    assert "goes on after" not in capsys.readouterr().out
+    stage(told_by=1)
+    assert "goes on after" not in capsys.readouterr().out
 
 
 def test_a_batch_that_memory_is_too_small_for_is_said_where_its_size_is_set(packed, monkeypatch):

@@ -1,10 +1,13 @@
 """``make unchanged``: what a refactoring is compared by, and how DVC then takes its code."""
 
+import hashlib
+import shutil
 import sys
 
 import pytest
 import unchanged
 from clone import run
+from unchanged import Tiny, code_of, parse
 
 from cilp.errors import UserError
 
@@ -14,13 +17,33 @@ def main(monkeypatch):
     """What it says of two pipelines that wrote such outputs."""
 
     def said(before, after, *arguments):
-        wrote = iter([before, after])
-        monkeypatch.setattr(unchanged, "written", lambda project, root: next(wrote))
-        monkeypatch.setattr(unchanged, "accept", lambda: 3)
+        wrote = iter([Tiny({}, before), Tiny({}, after)])
+        monkeypatch.setattr(unchanged, "tiny", lambda project, root: next(wrote))
+        monkeypatch.setattr(unchanged, "accept", lambda before, after: 3)
         monkeypatch.setattr(sys, "argv", ["unchanged.py", "--base", "HEAD", *arguments])
         unchanged.main()
 
     return said
+
+
+@pytest.fixture
+def source(project, monkeypatch):
+    """A module of the project whose code is changed where data and models are not here; all of it is put back."""
+    monkeypatch.setattr(unchanged, "ROOT", project)
+    for folder in ("data", "models"):
+        shutil.rmtree(project / folder)
+    yield project / "src/cilp/embeddings.py"
+    run(project, "git", "checkout", "--quiet", "--", ".")
+    run(project, "dvc", "checkout", "--quiet")
+
+
+def refactored(source):
+    """Add a comment; what a tiny pipeline would say of the code before and after."""
+    project = source.parents[2]
+    before = code_of(parse((project / "dvc.lock").read_text()))
+    source.write_text(source.read_text() + "\n# says the same\n")
+    digest = hashlib.md5(source.read_bytes()).hexdigest()
+    return Tiny(before, {}), Tiny({**before, str(source.relative_to(project)): digest}, {})
 
 
 def test_what_differs_is_named_and_nothing_is_accepted(main, capsys):
@@ -58,29 +81,30 @@ def test_costs_and_the_rows_that_quote_them_are_left_out(monkeypatch, tmp_path):
 
     monkeypatch.setattr(unchanged, "clone", lambda *_: None)
     monkeypatch.setattr(unchanged.subprocess, "run", repro)
-    found = unchanged.written(tmp_path / "project", unchanged.ROOT)
-    assert found == {"metrics/a.md": "| test accuracy | 0.9 |\n", "models/a.pt": "0a"}
+    found = unchanged.tiny(tmp_path / "project", unchanged.ROOT)
+    assert found.wrote == {"metrics/a.md": "| test accuracy | 0.9 |\n", "models/a.pt": "0a"}
 
 
-def test_dvc_takes_the_code_over_where_data_and_models_are_not_here(project, monkeypatch):
-    monkeypatch.setattr(unchanged, "ROOT", project)
-    source = project / "src/cilp/models/embedder.py"
-    source.write_text(source.read_text() + "\n# says the same\n")
-    for path in (project / "data/packed.pt", *(project / "models").rglob("*.pt")):
-        path.unlink()
-    assert "Running stage 'pretrain_cilp@" in run(project, "dvc", "repro", "--dry", "--allow-missing")
-    before = (project / "dvc.lock").read_text()
-    assert unchanged.accept() > 5
+def test_dvc_takes_the_code_over_where_data_and_models_are_not_here(source):
+    project = source.parents[2]
+    before, after = refactored(source)
+    assert "Running stage 'embed'" in run(project, "dvc", "repro", "--dry", "--allow-missing")
+    lock = parse((project / "dvc.lock").read_text())
+    assert unchanged.accept(before, after) > 3
     assert "Running stage" not in run(project, "dvc", "repro", "--dry", "--allow-missing")
-    assert unchanged.but_for_code(unchanged.parse(before)) == unchanged.but_for_code(
-        unchanged.parse((project / "dvc.lock").read_text())
-    )
+    assert unchanged.but_for_code(lock) == unchanged.but_for_code(parse((project / "dvc.lock").read_text()))
 
 
-def test_what_other_params_would_change_is_no_matter_of_code(project, monkeypatch):
-    monkeypatch.setattr(unchanged, "ROOT", project)
-    params, before = project / "params.yaml", (project / "dvc.lock").read_text()
+def test_what_is_more_than_a_refactoring_is_left_to_dvc_repro(source):
+    project = source.parents[2]
+    before, after = refactored(source)
+    other = {name: "0" * 32 for name in before.code}
+    params, lock = project / "params.yaml", (project / "dvc.lock").read_text()
+    with pytest.raises(UserError, match=r"dvc\.lock names another (src|stages)/\S+ than the base"):
+        unchanged.accept(Tiny(other, {}), after)
+    with pytest.raises(UserError, match=r"the code has changed since it was compared.*\. dvc\.lock is as it was"):
+        unchanged.accept(before, Tiny(before.code, {}))
     params.write_text(params.read_text().replace("test: 6", "test: 5", 1))
-    with pytest.raises(UserError, match=r"params or commands are others than those of dvc.lock"):
-        unchanged.accept()
-    assert (project / "dvc.lock").read_text() == before
+    with pytest.raises(UserError, match=r"params or commands are others than those of dvc\.lock"):
+        unchanged.accept(before, after)
+    assert (project / "dvc.lock").read_text() == lock

@@ -16,8 +16,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clone import ENVIRONMENT, ROOT, clone, merge
 from tiny import TINY
@@ -43,13 +46,14 @@ def main() -> None:
         tree = Path(folder) / "base"
         git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(tree))
         git("-C", str(tree), "checkout", "--quiet", base)
-        before, after = (written(Path(folder) / name, root) for name, root in (("without", tree), ("with", ROOT)))
-    if differ := [path for path in dict.fromkeys((*before, *after)) if before.get(path) != after.get(path)]:
+        before, after = (tiny(Path(folder) / name, root) for name, root in (("without", tree), ("with", ROOT)))
+    paths = dict.fromkeys((*before.wrote, *after.wrote))
+    if differ := [path for path in paths if before.wrote.get(path) != after.wrote.get(path)]:
         count = "1 output differs" if len(differ) == 1 else f"{len(differ)} outputs differ"
         raise UserError(f"{count} from what the code of {base[:7]} writes: {', '.join(differ)}.")
-    print(f"{len(after)} outputs, each byte for byte as by the code of {base[:7]}.")
+    print(f"{len(paths)} outputs, each byte for byte as by the code of {base[:7]}.")
     if arguments.accept:
-        print(f"dvc.lock: {accept()} stages were made by other code, which gives the same.")
+        print(f"dvc.lock: {accept(before, after)} stages were made by other code, which gives the same.")
 
 
 def git(*command: str) -> str:
@@ -59,49 +63,80 @@ def git(*command: str) -> str:
     return done.stdout
 
 
-def written(project: Path, root: Path) -> dict[str, str]:
-    """What the tiny pipeline writes by the code of ``root``: by path the hash that DVC gives it, or a table's text."""
+@dataclass(frozen=True)
+class Tiny:
+    """A run of the tiny pipeline: hashes by path, as DVC gives them."""
+
+    code: dict[str, str]
+    """Of ``src/`` and ``stages/``, as far as a stage depends on it."""
+    wrote: dict[str, str]
+    """Of all that it wrote and that is not measured; of tables, their text."""
+
+
+def tiny(project: Path, root: Path) -> Tiny:
+    """Run it in ``project``, by the code of ``root``."""
     project.mkdir()
     clone(project, PARAMS, root)
     repro = [sys.executable, "-m", "cilp.pipeline.warm", "dvc", "repro"]
     if subprocess.run(repro, cwd=project, env={**ENVIRONMENT, "WANDB_MODE": "disabled"}, check=False).returncode:
         raise UserError(f"the tiny pipeline failed by the code of {root}; the lines above say why.")
-    stages = parse((project / "dvc.lock").read_text(encoding="utf-8"))
-    found = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ())}
-    tables = {path: (project / path).read_text(encoding="utf-8") for path in found if path.endswith(".md")}
-    found |= {path: QUOTED.sub("", text) for path, text in tables.items()}
-    return {path: value for path, value in found.items() if not path.startswith(COST)}
+    lock = parse((project / "dvc.lock").read_text(encoding="utf-8"))
+    wrote = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", ())}
+    tables = {path: (project / path).read_text(encoding="utf-8") for path in wrote if path.endswith(".md")}
+    wrote |= {path: QUOTED.sub("", text) for path, text in tables.items()}
+    return Tiny(code_of(lock), {path: value for path, value in wrote.items() if not path.startswith(COST)})
 
 
-def accept() -> int:
-    """Have dvc.lock name the code that is here, and nothing else that it did not; of how many stages that is."""
+def accept(before: Tiny, after: Tiny) -> int:
+    """Have dvc.lock name the code that is here instead of that of ``before``; of how many stages that is.
+
+    Raises:
+        UserError: dvc.lock is of yet other code, the code here is no longer that of ``after``, or more than the code
+            is other than dvc.lock says; it is left as it was.
+    """
     from dvc.dvcfile import load_file
     from dvc.repo import Repo
 
     path = ROOT / "dvc.lock"
     text = path.read_text(encoding="utf-8")
     lock = parse(text)
+    if other := [name for name, md5 in code_of(lock).items() if before.code.get(name) != md5]:
+        raise UserError(f"dvc.lock names another {other[0]} than the base; compare with what made the results.")
     with Repo(str(ROOT)) as repo, repo.lock:
         changed = []
         for stage in (stage for stage in repo.index.stages if stage.name in lock):
-            before = [dep.hash_info for dep in stage.deps]
+            known = [dep.hash_info for dep in stage.deps]
             stage.save_deps(allow_missing=True)
-            if before != [dep.hash_info for dep in stage.deps]:
+            if known != [dep.hash_info for dep in stage.deps] or stage.cmd != lock[stage.name]["cmd"]:
                 changed.append(stage)
         load_file(repo, str(ROOT / "dvc.yaml")).dump_stages(changed, update_pipeline=False)
-    if but_for_code(lock) != but_for_code(parse(path.read_text(encoding="utf-8"))):
-        path.write_text(text, encoding="utf-8")
-        raise UserError("data, params or commands are others than those of dvc.lock; run `dvc repro`. It is as it was.")
-    return len(changed)
+    now = parse(path.read_text(encoding="utf-8"))
+    if but_for_code(lock) != but_for_code(now):
+        complaint = "data, params or commands are others than those of dvc.lock; run `dvc repro`"
+    elif not code_of(now).items() <= after.code.items():
+        complaint = "the code has changed since it was compared; begin anew"
+    else:
+        return len(changed)
+    path.write_text(text, encoding="utf-8")
+    raise UserError(f"{complaint}. dvc.lock is as it was.")
 
 
-def but_for_code(lock: Lock) -> dict[str, dict]:
-    """A lock file without what it says of ``src/`` and ``stages/``."""
+def is_code(dep: Mapping[str, Any]) -> bool:
+    """Whether a dependency is part of this project's code."""
+    return dep["path"].startswith(("src/", "stages/"))
 
-    def data(stage):
-        return [dep for dep in stage.get("deps", ()) if not dep["path"].startswith(("src/", "stages/"))]
 
-    return {name: {**stage, "deps": data(stage)} for name, stage in lock.items()}
+def code_of(lock: Lock) -> dict[str, str]:
+    """Hashes of the code that a lock file names."""
+    return {dep["path"]: dep["md5"] for stage in lock.values() for dep in stage.get("deps", ()) if is_code(dep)}
+
+
+def but_for_code(lock: Lock) -> dict[str, dict[str, Any]]:
+    """A lock file without what it says of the code."""
+    return {
+        name: {**stage, "deps": [dep for dep in stage.get("deps", ()) if not is_code(dep)]}
+        for name, stage in lock.items()
+    }
 
 
 if __name__ == "__main__":

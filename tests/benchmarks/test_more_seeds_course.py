@@ -199,7 +199,7 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
 def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch, name):
     asked = getattr(cues, name)
     found, page = json.loads((ROOT / asked.results).read_text()), (ROOT / asked.page).read_text(encoding="utf-8")
-    assert insert_tables(page, {f"{asked.prefix}_cues": cues.table(found["conditions"], found["accuracy"])}) == page
+    assert insert_tables(page, {f"{asked.name}_cues": cues.table(found["conditions"], found["accuracy"])}) == page
     monkeypatch.chdir(ROOT)
     runs = [(f"{name}{ending}", seed) for ending in asked.records for name, seed in cues.trained(asked, ending)]
     assert [(name, seed) for name, of in found["accuracy"].items() for seed in of] == runs
@@ -217,7 +217,7 @@ def test_what_is_said_of_it_follows_from_the_record(cues, name):
     }
     figures.files["seed"] = runs
     for path in (asked.page, Path("README.md"), Path("docs/results.md")):
-        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), f"{asked.name.replace('-', ' ')} cues")
+        claims = claims_of((ROOT / path).read_text(encoding="utf-8"), f"{asked.name.replace('_', ' ')} cues")
         assert claims or path != asked.page
         assert [claim for claim in claims if not holds(claim, figures)] == []
 

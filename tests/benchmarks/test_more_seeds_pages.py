@@ -1,12 +1,8 @@
 """docs/more-seeds.md, random-sizes.md and cilp-course.md show what was trained on further seeds, and say no more.
 
-Claims beside a sentence are held against ``docs/more-seeds.json`` (``more seeds``), ``docs/random-size-seeds.json``
-(``random sizes``), ``docs/half-rate-seeds.json`` (``half rate``), where ``fusion/add-maxpool/slower`` stands beside
-``fusion/add-maxpool`` at all of the learning rate, ``docs/registered-seeds.json`` (``registered``),
-``docs/longer-seeds.json`` (``longer``) or ``docs/course-seeds.json`` (``course``), where
-``fusion/rgb-maxpool/registered``, ``/longer`` or ``/course`` stands beside ``fusion/rgb-maxpool``,
-``docs/fresh-seeds.json`` (``fresh scenes``), ``docs/replication-seeds.json`` (``replication``) or
-``docs/course-more-seeds.json`` (``course more``).
+Claims beside a sentence are held against the record of their kind (``KINDS``); where that has another training beside
+it, ``fusion/add-maxpool/slower`` or the like (``Beside.ending``) is the variant that stands beside
+``fusion/add-maxpool`` of the other.
 """
 
 import io

@@ -11,11 +11,16 @@ from cilp.classifiers.auxiliary_losses import LOGITS, with_losses, without_losse
 from cilp.classifiers.course import Course, CourseValidation, OneCycleParams, take_course
 from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.contrastive.pairs import View
+from cilp.errors import UserError
 from cilp.models import normalised_fusion
 from cilp.models.embedder import initialise
+from cilp.training.distributed import world
 from cilp.training.inputs import Split
 from cilp.training.loop import Trained
 from cilp.training.unfinished import Unfinished
+
+LEAST_BATCH = 4
+"""Samples of two scenes, for each process: with modality dropout, what one lacks hangs on another."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,12 @@ def train_fusion(
 
     Raises:
         TypeError: auxiliary losses, and a fusion without an encoder for each sensor.
-        UserError: as ``take_course`` does.
+        UserError: as ``take_course`` does, or modality dropout in batches of one scene.
     """
     build, target = normalised_fusion.build, train.label
     if own.modality_dropout:
+        if (least := LEAST_BATCH * world().size) > course.batch_size:
+            raise UserError(f"with modality dropout cilp.batch_size must be {least} or more; got {course.batch_size}.")
         train = ModalityDropout.of(train, own.modality_dropout, seed)
     if own.auxiliary_losses:
         build, target = with_losses(build), target.unsqueeze(1).expand(-1, LOGITS)
@@ -86,8 +93,9 @@ def train_fusion(
 def rows_of(split: Split, rows: Tensor, view: View) -> Split:
     """The given rows of a split as one of its own, varied.
 
-    Modality dropout shifts a sample's number by that of the sample before it. On the course that may be its twin, the
-    same in every batch, and what a sphere lacks would be the same in all of them; so here it is the one before that.
+    Modality dropout adds to a sample's number the shift of the sample before it. With twins that is, for a sphere,
+    always its own cube, so that it would lack the same sensor in every batch, or none; hence here the shift of the
+    sample two places before.
     """
     rgb, ranges = view.apply(split.rgb[rows], split.range[rows])
     others = {
@@ -96,5 +104,5 @@ def rows_of(split: Split, rows: Tensor, view: View) -> Split:
         if field.name not in ("rgb", "range", "directions") and isinstance(value := getattr(split, field.name), Tensor)
     }
     if isinstance(split, ModalityDropout):
-        others["shift"] = others["shift"].roll(1)  # and once more where it is added
+        others["shift"] = others["shift"].roll(1)  # by one more where it is added
     return replace(split, rgb=rgb, range=ranges, **others)

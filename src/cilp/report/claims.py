@@ -7,7 +7,7 @@
 
 ``fusion/{add,late}-maxpool ~ fusion/early-maxpool`` is two claims, one for each name in braces; where the same braces
 stand again in a claim, they are the same name. What rests on another record than ``metrics/`` says another word instead
-of ``holds``; ``tests/test_more_seeds*.py`` and ``tests/test_joint_parts.py`` hold it against that.
+of ``holds``; tests in ``tests/benchmarks`` hold it against that.
 """
 
 import itertools

@@ -70,7 +70,7 @@ def comparison_rows(comparisons: Sequence[Comparison], confidence: float) -> lis
     ]
     for it in comparisons:
         mark, word = ("", "within noise") if it.within_noise(confidence) else ("**", "differs")
-        p = shown(it.p_corrected)
+        p = p_value(it.p_corrected)
         lines.append(
             f"| {title(it.second)} - {title(it.first)} | {mark}{it.difference.mean:+.4f}{mark} | "
             f"{it.difference.low:+.4f} to {it.difference.high:+.4f} | {p} | {mark}{word}{mark} |"
@@ -82,6 +82,6 @@ def _percent(confidence: float) -> str:
     return f"{100 * confidence:g}%"
 
 
-def shown(p: float) -> str:
-    """A p-value to three digits, none of which says that there is nothing."""
+def p_value(p: float) -> str:
+    """To three decimals; what would be rounded to 0.000 is ``< 0.001``."""
     return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
