@@ -1,9 +1,9 @@
 """What fusions that took CILP's course go by: the audit of those of ``more_seeds.py``.
 
-    PYTHONPATH=src python benchmarks/course_cues.py [--scenes replication|course_more]
+    PYTHONPATH=src python benchmarks/course_cues.py [--record replication|course_more]
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
-They are those of ``--scenes course`` and ``--scenes supervised``, those that were trained anew, or further seeds.
+They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, or further seeds.
 Writes accuracies by model, seed and condition to ``docs/<scenes>-cues.json``, and a table into ``docs/cilp-course.md``.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from more_seeds import SCENES, complete, recorded
+from more_seeds import RECORDS, complete, recorded
 from more_seeds_course import IN_PART, network, of_another_seed, scenes
 from more_seeds_networks import AUXILIARY, parts
 
@@ -36,7 +36,7 @@ class Cues:
     name: str
     """Of the table of what they say, ``<name>_cues``."""
     records: Mapping[str, str]
-    """By what stands behind the name of a variant: among which of ``SCENES`` its runs are; the first decides of which
+    """By what stands behind the name of a variant: among which of ``RECORDS`` its runs are; the first decides of which
     scenes."""
 
     @property
@@ -47,15 +47,15 @@ class Cues:
     @property
     def further(self) -> int:
         """Added to the simulator's seed, of the scenes that train and of those that are asked about."""
-        return SCENES[self.records[""]].further_scenes.get("trained", 0)
+        return RECORDS[self.records[""]].further_scenes.get("trained", 0)
 
     @property
     def page(self) -> Path:
         """Where the table stands."""
-        return SCENES[self.records[""]].page
+        return RECORDS[self.records[""]].page
 
 
-COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "supervised"})
+COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "course_auxiliary"})
 REPLICATION = Cues("replication", {"": "replication"})
 MORE_OF_COURSE = Cues("course_more", {"": "course_more"})
 ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
@@ -63,8 +63,8 @@ ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", choices=ALL, default=COURSE.name, help="whose networks (default: course)")
-    cues = ALL[parser.parse_args().scenes]
+    parser.add_argument("--record", choices=ALL, default=COURSE.name, help="whose networks (default: course)")
+    cues = ALL[parser.parse_args().record]
     settings, device = params.load(), prepare_device("auto")
     runs = [(name, int(seed), ending) for ending in cues.records for name, seed in trained(cues, ending)]
     asked, trained_on = conditions(of_another_seed(settings, cues.further)), scenes(settings, device, cues.further)
@@ -74,7 +74,7 @@ def main() -> None:
     }
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, seed, ending in track(runs, "audit", unit="models"):
-        model = network(name, seed, settings, *trained_on, supervised=bool(ending)).eval()
+        model = network(name, seed, settings, *trained_on, auxiliary=bool(ending)).eval()
         found.setdefault(f"{name}{ending}", {})[str(seed)] = {
             condition: audit(probabilities(model, split), split).accuracy for condition, split in splits.items()
         }

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib
 import torch
 from matplotlib import pyplot
-from more_seeds import SCENES, begun
+from more_seeds import RECORDS, begun
 from more_seeds_networks import JOINT, RANDOM_SIZE, protocol_on_random_sizes, random_size_test, untrained
 from torch import Tensor, nn
 
@@ -41,7 +41,7 @@ SEEDS = range(51, 59)
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    kind, device = SCENES["random_size"], prepare_device("auto")
+    kind, device = RECORDS["random_size"], prepare_device("auto")
     settings = kind.trained_by(params.load())
     head = {**describe(device), **kind.decided_by(settings)}
     found = begun(RESULTS, head, "runs", [str(seed) for seed in SEEDS])

@@ -1,16 +1,11 @@
 """What the study's seeds leave open: the fusions on further seeds, and which differences are real then.
 
-    PYTHONPATH=src python benchmarks/more_seeds.py [--scenes random_size] [--variants rgb-maxpool rgb-strided ...]
+    PYTHONPATH=src python benchmarks/more_seeds.py [--record random_size] [--variants rgb-maxpool rgb-strided ...]
 
-``--scenes random_size`` trains them on scenes of random size at all of the fusions' learning rate, ``half_rate`` at
-half of it, as the pipeline does: of its seeds the networks in ``models/random_size`` are taken. ``registered`` trains
-those that merge cells of two grids, and the image alone, on images resampled to the LiDAR's grid, on fewer seeds;
-``course`` has all take CILP's course there, as ``train_fusion_course`` does, ``supervised`` with a loss for each sensor
-(``more_seeds_course.py``), ``fresh`` tests those of ``course`` on further scenes, ``replication`` trains them anew on
-other scenes and seeds, and ``course_more`` the four that merge two encoders on the scenes of ``course`` and those
-seeds. ``longer`` trains the image alone on the study's scenes, five times as long.
+``--record`` names one of ``RECORDS`` (``more_seeds_records.py``): what is trained, on which scenes and seeds, and what
+it is held against; docs/more-seeds.md lists them.
 
-Trains every fusion variant on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
+Trains fusion variants on further seeds, as ``train_fusion`` or, on scenes in which size tells nothing of the
 shape, as ``train_random_size`` does, and puts them beside those of the study, whose networks lie in ``models/fusion``
 (``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
 set into ``docs/``, and goes on from there when it is started again; delete that file to begin anew. Then it puts tables
@@ -32,7 +27,7 @@ import numpy as np
 from more_seeds_course import IN_PART, WHOLE
 from more_seeds_figure import draw
 from more_seeds_networks import parts, shares_right
-from more_seeds_scenes import SCENES, Beside, Scenes
+from more_seeds_records import RECORDS, Beside, Record
 from torch import Tensor
 
 from cilp import params
@@ -50,38 +45,40 @@ from cilp.training.inputs import Split
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", choices=SCENES, default="study", help="what to train on, and how (default: study)")
+    parser.add_argument(
+        "--record", choices=RECORDS, default="study", help="what to train, and on what (default: study)"
+    )
     parser.add_argument("--variants", nargs="+", help="for example late-strided (default: all)")
     parser.add_argument(
         "--another-machine", action="store_true", help="go on with its record, if a run comes out alike"
     )
     arguments = parser.parse_args()
-    scenes, device = SCENES[arguments.scenes], prepare_device("auto")
-    settings = scenes.trained_by(params.load())
-    names = [name for name in variants(settings) if scenes.fusions is None or parts(name)[0] in scenes.fusions]
+    record, device = RECORDS[arguments.record], prepare_device("auto")
+    settings = record.trained_by(params.load())
+    names = [name for name in variants(settings) if record.fusions is None or parts(name)[0] in record.fusions]
     names += [
         f"fusion/{fusion}-{way}"
-        for fusion in scenes.beside
+        for fusion in record.beside
         for way in dict.fromkeys(way for _, way in map(parts, names))
     ]
     asked = [f"fusion/{name}" for name in arguments.variants] if arguments.variants else names
     if unknown := set(asked) - set(names):
         raise UserError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(names)}.")
-    check_page(scenes)
-    head = {**describe(device), **scenes.decided_by(settings)}
-    found = begun(scenes.results, head, "right", names, arguments.another_machine)
-    seeds, logits, test = scenes.runs(settings, device, **scenes.further_scenes)
+    check_page(record)
+    head = {**describe(device), **record.decided_by(settings)}
+    found = begun(record.results, head, "right", names, arguments.another_machine)
+    seeds, logits, test = record.runs(settings, device, **record.further_scenes)
     if head["device"] not in machines(found):
         repeat(found, logits, test)
         found["also"] = [*machines(found)[1:], head["device"]]
-    for seed, name in itertools.product((*seeds, *scenes.further), asked):
+    for seed, name in itertools.product((*seeds, *record.further), asked):
         if str(seed) in found["right"][name]:
             continue
         right = shares_right(logits(name, seed), test)
         found["right"][name][str(seed)] = digits(right)
-        write_json(scenes.results, found)
+        write_json(record.results, found)
         print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
-    document(scenes, found)
+    document(record, found)
 
 
 def begun(
@@ -108,19 +105,19 @@ def begun(
     return {**head, key: {name: known.get(name, {}) for name in names}}
 
 
-def check_page(scenes: Scenes) -> None:
+def check_page(record: Record) -> None:
     """``UserError`` if the page has no place for what will be written, which hours of training would end with."""
-    page = scenes.page.read_text(encoding="utf-8")
-    for name in ("seeds", "comparisons", *(["against"] if scenes.against else ["together"] if scenes.together else [])):
-        if f"<!-- {scenes.prefix}{name} -->" not in page:
-            raise UserError(f"{scenes.page} has no place for a table: add <!-- {scenes.prefix}{name} --> and its end.")
+    page = record.page.read_text(encoding="utf-8")
+    for name in ("seeds", "comparisons", *(["against"] if record.against else ["together"] if record.together else [])):
+        if f"<!-- {record.prefix}{name} -->" not in page:
+            raise UserError(f"{record.page} has no place for a table: add <!-- {record.prefix}{name} --> and its end.")
 
 
-def recorded(scenes: str) -> dict[str, Any]:
-    """What is written down of the runs of one of ``SCENES``; ``UserError`` if there is nothing."""
-    results = SCENES[scenes].results
+def recorded(name: str) -> dict[str, Any]:
+    """What is written down of the runs of one of ``RECORDS``; ``UserError`` if there is nothing."""
+    results = RECORDS[name].results
     if not results.is_file():
-        raise UserError(f"{results} is missing; run benchmarks/more_seeds.py --scenes {scenes} first.")
+        raise UserError(f"{results} is missing; run benchmarks/more_seeds.py --record {name} first.")
     return json.loads(results.read_text(encoding="utf-8"))
 
 
@@ -170,18 +167,18 @@ def answers_something(pair: tuple[str, str]) -> bool:
     return not fusions & IN_PART.keys() or WHOLE in fusions
 
 
-def together(scenes: Scenes, found: dict[str, Any]) -> dict[str, float]:
+def together(record: Record, found: dict[str, Any]) -> dict[str, float]:
     """What max-pooling and strides come to over all of some networks: one question instead of one for each.
 
     Shares of the test set that are wrong, and the mean difference of accuracies, from low to high, with its p-value;
     nothing as long as no such network has both, or if that is not asked.
     """
-    if not scenes.together:
+    if not record.together:
         return {}
     accuracy = complete(found)
     both = [
         fusion for fusion in dict.fromkeys(fusion for fusion, _ in map(parts, accuracy))
-        if fusion not in scenes.together[1] and all(f"fusion/{fusion}-{way}" in accuracy for way in DOWNSAMPLING_TITLES)
+        if fusion not in record.together[1] and all(f"fusion/{fusion}-{way}" in accuracy for way in DOWNSAMPLING_TITLES)
     ]  # fmt: skip
     if not both:
         return {}
@@ -195,18 +192,18 @@ def together(scenes: Scenes, found: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def tables(scenes: Scenes, found: dict[str, Any]) -> dict[str, str]:
+def tables(record: Record, found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     confidence = found["significance"]["confidence"]
     made = {
         "seeds": by_seed(found),
         "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
     }
-    if scenes.against:
-        made["against"] = one_by_one(scenes.against, found)
-    elif scenes.together:
-        made["together"] = averaged(scenes.together[0], together(scenes, found), confidence)
-    return {f"{scenes.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
+    if record.against:
+        made["against"] = one_by_one(record.against, found)
+    elif record.together:
+        made["together"] = averaged(record.together[0], together(record, found), confidence)
+    return {f"{record.prefix}{name}": f"# title\n\n{table}" for name, table in made.items()}
 
 
 def averaged(networks: str, it: dict[str, float], confidence: float) -> str:
@@ -236,7 +233,7 @@ def by_seed(found: dict[str, Any]) -> str:
 
 def held_against(beside: Beside) -> dict[str, Any]:
     """What the networks of the other training say."""
-    return recorded(beside.scenes)
+    return recorded(beside.record)
 
 
 def against(beside: Beside, found: dict[str, Any]) -> list[Comparison]:
@@ -277,16 +274,16 @@ def after_the_first(row: str) -> str:
     return row.split("|", 2)[2]
 
 
-def document(scenes: Scenes, found: dict[str, Any]) -> None:
+def document(record: Record, found: dict[str, Any]) -> None:
     """Put tables and figure into their places."""
-    write_text(scenes.page, insert_tables(scenes.page.read_text(encoding="utf-8"), tables(scenes, found)))
-    if scenes.ticks:
-        draw(scenes.figure, series(scenes, found), scenes.ticks)
+    write_text(record.page, insert_tables(record.page.read_text(encoding="utf-8"), tables(record, found)))
+    if record.ticks:
+        draw(record.figure, series(record, found), record.ticks)
 
 
-def series(scenes: Scenes, found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+def series(record: Record, found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     """What the picture tells apart: max-pooling and strides, or two trainings of the same networks with max-pooling."""
-    beside = scenes.against
+    beside = record.against
     if not beside:
         return {words: of_fusions(found, way) for way, words in DOWNSAMPLING_TITLES.items()}
     before, after = (of_fusions(record, "maxpool") for record in (held_against(beside), found))

@@ -19,6 +19,7 @@ from more_seeds_networks import (
     parts,
     protocol_on_random_sizes,
     random_size_test,
+    registered,
     said,
 )
 from torch import Tensor, nn
@@ -52,22 +53,29 @@ IN_PART = {
 
 
 def taking_the_course(
-    settings: dict[str, Any], device: torch.device, supervised: bool = False, trained: int = 0, tested: int = 0
+    settings: dict[str, Any],
+    device: torch.device,
+    auxiliary: bool = False,
+    trained: int = 0,
+    tested: int = 0,
+    grids_registered: bool = False,
 ) -> Runs:
     """All fusions of the study, trained so, on the scenes of ``on_random_sizes``; decision-level fusion asks two.
 
-    With ``supervised``, each sensor has a loss of its own. Added to the simulator's seed, ``trained`` and ``tested``
-    give other scenes to train and to test on.
+    With ``auxiliary``, each sensor has a loss of its own. Added to the simulator's seed, ``trained`` and ``tested``
+    give other scenes to train and to test on. With ``grids_registered``, images are resampled to the LiDAR's grid.
     """
     test = random_size_test(of_another_seed(settings, tested), device)
     splits = scenes(settings, device, trained)
+    if grids_registered:
+        test, *splits = (registered(split, of_random_size(settings).camera_fov) for split in (test, *splits))
 
     @functools.cache
     def logits(name: str, seed: int) -> Tensor:
         fusion, downsampling = parts(name)
         if fusion == DECISION:
             return sum(logits(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES)
-        return said(network(name, seed, settings, *splits, supervised), test)
+        return said(network(name, seed, settings, *splits, auxiliary), test)
 
     return [], logits, test
 
@@ -89,11 +97,11 @@ def scenes(settings: dict[str, Any], device: torch.device, further: int = 0) -> 
 
 
 def network(
-    name: str, seed: int, settings: dict[str, Any], train: Split, valid: Split, supervised: bool = False
+    name: str, seed: int, settings: dict[str, Any], train: Split, valid: Split, auxiliary: bool = False
 ) -> nn.Module:
     """A variant, such as ``fusion/late-strided``, trained here, once; the study's, if it was made of the same.
 
-    Of decision-level fusion, the two that it asks. If ``supervised``, with a loss for each sensor.
+    Of decision-level fusion, the two that it asks. If ``auxiliary``, with a loss for each sensor.
     """
     fusion, downsampling = parts(name)
     if fusion == DECISION:
@@ -103,21 +111,21 @@ def network(
     course = replace(course_of(settings), steps=random_size.sizes(settings).cilp_steps)
     protocol = params.section(settings, "image_classifier", OneCycleParams)
     own, arguments = OwnParams.of(settings, base), normalised(base, downsampling, settings)
-    own = replace(own, auxiliary_losses=own.auxiliary_losses or supervised)
+    own = replace(own, auxiliary_losses=own.auxiliary_losses or auxiliary)
     if fusion == "concat_default":
         own = replace(own, initialisation="torch")
     elif fusion == "concat_unvaried":
         course = replace(course, mirror=False, permute_colours=False)
     plan = protocol_on_random_sizes(base, settings) if fusion == "concat_he" else None
     made_by = {**asdict(own), **asdict(plan)} if plan else {**asdict(course), **asdict(protocol), **asdict(own)}
-    called, seen = f"{name}-{AUXILIARY}" if supervised else name, digest(train, valid)
+    called, seen = f"{name}-{AUXILIARY}" if auxiliary else name, digest(train, valid)
     studys, here = (folder / called / f"seed-{seed}.pt" for folder in (OF_THE_STUDY, NETWORKS / seen))
     for there in filter(Path.is_file, (here, studys)):
         model, kept = load_checkpoint(there, train.label.device)
         alike = (kept["params"], kept["arguments"]) == (made_by, arguments)
         if alike and (there == here or digest(*scenes(settings, train.label.device)) == seen):
             return model
-    label = f"{fusion}-{downsampling}, {'a loss each, ' if supervised else ''}course, seed {seed}"
+    label = f"{fusion}-{downsampling}, {'a loss each, ' if auxiliary else ''}course, seed {seed}"
     if plan:
         model = train_classifier(lambda: build(**arguments).apply(initialise), train, valid, plan, seed, label).model
     else:

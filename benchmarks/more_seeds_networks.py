@@ -45,7 +45,7 @@ JOINT = "joint"
 """Decision-level fusion's two networks, trained together: the sum of their logits is what learns."""
 AUXILIARY = "auxiliary"
 """The same, but each of the two has a loss of its own as well."""
-SUPERVISED = {f"{fusion}_{AUXILIARY}": fusion for fusion in ("late", "concat", "add", "hadamard")}
+WITH_LOSSES = {f"{fusion}_{AUXILIARY}": fusion for fusion in ("late", "concat", "add", "hadamard")}
 """Fusions of the study whose encoders have a loss of their own as well."""
 
 
@@ -156,8 +156,15 @@ def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: 
     for name in ("data", "src", "stages"):
         (folder / name).symlink_to(Path(name).resolve())
     write_text(folder / params.PARAMS_FILE, yaml.safe_dump(settings))
-    variant = ["--fusion", SUPERVISED.get(fusion, fusion), "--downsampling", downsampling, "--seed", str(seed)]
-    if fusion in SUPERVISED:
+    variant = [
+        "--fusion",
+        WITH_LOSSES.get(fusion, fusion),
+        "--downsampling",
+        downsampling,
+        "--seed",
+        str(seed),
+    ]
+    if fusion in WITH_LOSSES:
         variant.append("--auxiliary-losses")
     stage = [sys.executable, "stages/train_random_size.py", *variant]
     if code := subprocess.run(stage, cwd=folder, env={**os.environ, "WANDB_MODE": "disabled"}).returncode:
@@ -177,7 +184,7 @@ def builder_and_arguments(
     fusion: str, downsampling: str, settings: dict[str, Any]
 ) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     """What builds a fusion on random sizes, and by what."""
-    fusion = SUPERVISED.get(fusion, fusion)
+    fusion = WITH_LOSSES.get(fusion, fusion)
     if random_size.sizes(settings).inputs == "normalised":
         return normalised_fusion.build, normalised(fusion, downsampling, settings)
     return fusions.build, network(fusion, downsampling, protocol_of(fusion, settings))
@@ -191,20 +198,20 @@ def normalised(fusion: str, downsampling: str, settings: dict[str, Any]) -> dict
 
 def protocol_of(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
     """That of the study's fusion, or of the image's network for those that are made of it and the LiDAR's."""
-    section = BASELINES[0] if fusion in (JOINT, AUXILIARY) else SUPERVISED.get(fusion, fusion)
+    section = BASELINES[0] if fusion in (JOINT, AUXILIARY) else WITH_LOSSES.get(fusion, fusion)
     return params.section(settings, f"fusion.{section}", FusionProtocol)
 
 
 def protocol_on_random_sizes(fusion: str, settings: dict[str, Any]) -> FusionProtocol:
     """The same as ``train_random_size`` changes it."""
     protocol = random_size.sizes(settings).slowed(protocol_of(fusion, settings))
-    return replace(protocol, auxiliary_losses=True) if fusion in SUPERVISED else protocol
+    return replace(protocol, auxiliary_losses=True) if fusion in WITH_LOSSES else protocol
 
 
 def in_the_study(fusion: str, downsampling: str) -> str:
     """What the study calls a variant trained on random sizes."""
-    name = f"{SUPERVISED.get(fusion, fusion)}-{downsampling}"
-    return f"{name}-{AUXILIARY}" if fusion in SUPERVISED else name
+    name = f"{WITH_LOSSES.get(fusion, fusion)}-{downsampling}"
+    return f"{name}-{AUXILIARY}" if fusion in WITH_LOSSES else name
 
 
 def train_here(fusion: str, downsampling: str, seed: int, settings: dict[str, Any], device: torch.device) -> nn.Module:

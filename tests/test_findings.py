@@ -351,7 +351,7 @@ KINDS = {
     "longer",
     "course",
     "course cues",
-    "supervised",
+    "course auxiliary",
     "fresh scenes",
     "replication",
     "replication cues",

@@ -88,10 +88,9 @@ def test_costs_and_the_rows_that_quote_them_are_left_out(monkeypatch, tmp_path):
 def test_dvc_takes_the_code_over_where_data_and_models_are_not_here(source):
     project = source.parents[2]
     before, after = refactored(source)
-    assert "Running stage 'embed'" in run(project, "dvc", "repro", "--dry", "--allow-missing")
     lock = parse((project / "dvc.lock").read_text())
     assert unchanged.accept(before, after) > 3
-    assert "Running stage" not in run(project, "dvc", "repro", "--dry", "--allow-missing")
+    assert "up to date" in run(project, "dvc", "repro", "--dry", "--allow-missing")
     assert unchanged.but_for_code(lock) == unchanged.but_for_code(parse((project / "dvc.lock").read_text()))
 
 

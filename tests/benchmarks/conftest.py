@@ -36,7 +36,7 @@ def networks(more_seeds):
 
 @pytest.fixture
 def study(more_seeds):
-    return more_seeds.SCENES["study"]
+    return more_seeds.RECORDS["study"]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def project(more_seeds, tmp_path, monkeypatch):
     settings = merge(settings, change)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "docs").mkdir()
-    for page in {scenes.page for scenes in more_seeds.SCENES.values()}:
+    for page in {record.page for record in more_seeds.RECORDS.values()}:
         shutil.copy(ROOT / page, tmp_path / page)
     packed.save(make_packed(), tmp_path / "data/packed.pt")
     monkeypatch.chdir(tmp_path)
@@ -65,7 +65,7 @@ def project(more_seeds, tmp_path, monkeypatch):
             torch.manual_seed(seed)
             path = Path(f"models/fusion/add-{way}/seed-{seed}.pt")
             save_checkpoint(path, fusion.build(**arguments), "fusion", arguments, settings["fusion"]["add"], seed)
-    for name, scenes in more_seeds.SCENES.items():
-        monkeypatch.setitem(more_seeds.SCENES, name, replace(scenes, further=(54, 55)))
+    for name, record in more_seeds.RECORDS.items():
+        monkeypatch.setitem(more_seeds.RECORDS, name, replace(record, further=(54, 55)))
     monkeypatch.setattr(sys, "argv", ["more_seeds.py"])
     return tmp_path

@@ -31,7 +31,7 @@ def joint_parts(monkeypatch):
 
 
 def page_of(joint_parts):
-    return joint_parts.SCENES["random_size"].page
+    return joint_parts.RECORDS["random_size"].page
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_what_is_said_of_the_parts_follows_from_them(joint_parts, page):
 
 def test_its_networks_are_those_of_the_page(joint_parts):
     found = json.loads((ROOT / joint_parts.RESULTS).read_text())["runs"]
-    right = json.loads((ROOT / joint_parts.SCENES["random_size"].results).read_text())["right"]
+    right = json.loads((ROOT / joint_parts.RECORDS["random_size"].results).read_text())["right"]
     for seed, runs in found.items():
         for name, part in (("joint", "whole"), ("rgb", "rgb"), ("lidar", "lidar")):
             digits = right[f"fusion/{name}-maxpool"][seed]

@@ -55,7 +55,7 @@ def test_further_seeds_stand_beside_those_of_the_study_and_are_trained_once(
 
 
 def test_what_is_kept_is_what_the_networks_of_the_study_say(more_seeds, study, project, monkeypatch):
-    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=()))
+    monkeypatch.setitem(more_seeds.RECORDS, "study", replace(study, further=()))
     more_seeds.main()
     test = load_split(packed.load(Path("data/packed.pt")), "test", torch.device("cpu"))
     model, _ = load_checkpoint(Path("models/fusion/add-maxpool/seed-52.pt"), torch.device("cpu"))
@@ -65,7 +65,7 @@ def test_what_is_kept_is_what_the_networks_of_the_study_say(more_seeds, study, p
 
 @pytest.mark.parametrize("section", ["device", "data", "fusion"])
 def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, study, project, monkeypatch, section):
-    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=()))
+    monkeypatch.setitem(more_seeds.RECORDS, "study", replace(study, further=()))
     more_seeds.main()
     found = json.loads(study.results.read_text())
     study.results.write_text(json.dumps({**found, section: "another"}))
@@ -77,7 +77,7 @@ def test_runs_of_other_params_or_machines_are_not_mixed_with_these(more_seeds, s
 def test_the_record_of_another_machine_goes_on_where_a_run_comes_out_alike(
     more_seeds, study, project, monkeypatch, capsys, alike
 ):
-    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=(54,)))
+    monkeypatch.setitem(more_seeds.RECORDS, "study", replace(study, further=(54,)))
     more_seeds.main()
     kept = json.loads(study.results.read_text())
     right = kept["right"]["fusion/add-strided"]
@@ -102,7 +102,7 @@ def test_the_record_of_another_machine_goes_on_where_a_run_comes_out_alike(
 
 
 def test_of_a_variant_that_came_later_nothing_is_known_yet(more_seeds, study, project, monkeypatch):
-    monkeypatch.setitem(more_seeds.SCENES, "study", replace(study, further=()))
+    monkeypatch.setitem(more_seeds.RECORDS, "study", replace(study, further=()))
     more_seeds.main()
     found = json.loads(study.results.read_text())
     first = {"fusion/add-maxpool": found["right"]["fusion/add-maxpool"]}
@@ -122,7 +122,7 @@ def test_a_page_without_a_place_for_the_tables_is_said_before_anything_trains(mo
 
 
 def test_a_record_that_is_not_there_is_missed_by_name(more_seeds, project):
-    with pytest.raises(UserError, match=r"course-seeds.json is missing; run .*more_seeds.py --scenes course first"):
+    with pytest.raises(UserError, match=r"course-seeds.json is missing; run .*more_seeds.py --record course first"):
         more_seeds.recorded("course")
 
 
@@ -137,17 +137,17 @@ def test_registered_networks_stand_beside_the_same_seeds_of_the_others(
 ):
     monkeypatch.setattr(networks, "TEST_SCENES", 3)
     os.link(project / "data/packed.pt", project / "data/random_size.pt")
-    scenes = replace(more_seeds.SCENES["registered"], fusions=["add"], further=(54,))
-    monkeypatch.setitem(more_seeds.SCENES, "registered", scenes)
+    record = replace(more_seeds.RECORDS["registered"], fusions=["add"], further=(54,))
+    monkeypatch.setitem(more_seeds.RECORDS, "registered", record)
     others = {"54": "212", "55": "222"}
-    half = more_seeds.SCENES["half_rate"].results
+    half = more_seeds.RECORDS["half_rate"].results
     half.write_text(json.dumps({"right": {f"fusion/add-{way}": others for way in ("maxpool", "strided")}}))
-    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "registered", "--variants", "add-strided"])
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--record", "registered", "--variants", "add-strided"])
     more_seeds.main()
     assert "add-strided, registered, seed 54: 48/48 samples" in capsys.readouterr().out
-    found = json.loads(scenes.results.read_text())
+    found = json.loads(record.results.read_text())
     assert list(found["right"]["fusion/add-strided"]) == ["54"] and not found["right"]["fusion/add-maxpool"]
-    rows = more_seeds.one_by_one(scenes.against, found).splitlines()
+    rows = more_seeds.one_by_one(record.against, found).splitlines()
     assert rows[0].startswith("| variant | grids as they are | registered |")
     assert [row.split(" | ")[:2] for row in rows[2:]] == [["| addition, strided convolution", "0.8333"]]
 
@@ -155,21 +155,21 @@ def test_registered_networks_stand_beside_the_same_seeds_of_the_others(
 def test_longer_trainings_stand_beside_the_studys_own(more_seeds, study, project, monkeypatch, capsys):
     """Of the fusions that are asked for alone, none of whose networks is the study's, on all of the seeds."""
     monkeypatch.setitem(
-        more_seeds.SCENES, "longer",
-        replace(more_seeds.SCENES["longer"], fusions=["add"], epochs=2, further=(51, 52, 54, 55)),
+        more_seeds.RECORDS, "longer",
+        replace(more_seeds.RECORDS["longer"], fusions=["add"], epochs=2, further=(51, 52, 54, 55)),
     )  # fmt: skip
     more_seeds.main()
     capsys.readouterr()
-    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "longer"])
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--record", "longer"])
     more_seeds.main()
     said = capsys.readouterr().out
     assert "add-maxpool seed 51: 96/96 samples" in said
-    scenes = more_seeds.SCENES["longer"]
-    found = json.loads(scenes.results.read_text())
+    record = more_seeds.RECORDS["longer"]
+    found = json.loads(record.results.read_text())
     assert list(found["right"]) == ["fusion/add-maxpool", "fusion/add-strided"]
     assert all(list(right) == ["51", "52", "54", "55"] for right in found["right"].values())
     assert "| variant | 20 epochs | 100 epochs | difference |" in study.page.read_text()
-    assert study.figure.is_file() and not scenes.figure.exists()
+    assert study.figure.is_file() and not record.figure.exists()
 
 
 def test_two_trainings_are_compared_variant_by_variant_on_the_same_seeds(more_seeds, trained, monkeypatch):
@@ -178,7 +178,7 @@ def test_two_trainings_are_compared_variant_by_variant_on_the_same_seeds(more_se
     slower["right"]["fusion/late-strided"] = dict.fromkeys(right, "2" * 1000)
     for name in ("fusion/add-strided", "fusion/late-maxpool"):
         slower["right"][name] = {"51": right["51"]}
-    beside = more_seeds.SCENES["half_rate"].against
+    beside = more_seeds.RECORDS["half_rate"].against
     monkeypatch.setattr(more_seeds, "held_against", {beside: trained}.__getitem__)
     found = {it.first: it for it in more_seeds.against(beside, slower)}
     assert found.keys() == trained["right"].keys() - {"fusion/add-strided", "fusion/late-maxpool"}

@@ -95,13 +95,13 @@ def test_the_network_of_the_stage_is_taken_if_these_params_made_it(
     stage = runpy.run_path(str(ROOT / "stages/train_fusion_course.py"))["main"]
     monkeypatch.setenv("WANDB_MODE", "disabled")
     arguments = ["--fusion", "add", "--downsampling", "maxpool", "--seed", "51"]
-    for supervised, asked in ((False, arguments), (True, [*arguments, "--auxiliary-losses"])):
-        alone = course.network("fusion/add-maxpool", 51, settings, *splits, supervised)
+    for auxiliary, asked in ((False, arguments), (True, [*arguments, "--auxiliary-losses"])):
+        alone = course.network("fusion/add-maxpool", 51, settings, *splits, auxiliary)
         shutil.rmtree(course.NETWORKS)
         monkeypatch.setattr(sys, "argv", ["train_fusion_course.py", *asked])
         stage()
         capsys.readouterr()
-        taken = course.network("fusion/add-maxpool", 51, settings, *splits, supervised)
+        taken = course.network("fusion/add-maxpool", 51, settings, *splits, auxiliary)
         assert capsys.readouterr().out == "" and not course.NETWORKS.exists()
         assert torch.equal(weights(taken), weights(alone))
     train, valid = splits
@@ -175,12 +175,12 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
             course.network(name, seed, settings, *splits)
     trained = {name: seeds for name in [*sensors, "fusion/decision-maxpool", "fusion/concat_he-maxpool"]}
     Path("docs").mkdir()
-    more_seeds.SCENES["course"].results.write_text(
+    more_seeds.RECORDS["course"].results.write_text(
         json.dumps({"right": {**trained, "fusion/add-maxpool": {"51": "22"}}})
     )
     for seed in map(int, seeds):
-        course.network("fusion/add-maxpool", seed, settings, *splits, supervised=True)
-    more_seeds.SCENES["supervised"].results.write_text(json.dumps({"right": {"fusion/add-maxpool": seeds}}))
+        course.network("fusion/add-maxpool", seed, settings, *splits, auxiliary=True)
+    more_seeds.RECORDS["course_auxiliary"].results.write_text(json.dumps({"right": {"fusion/add-maxpool": seeds}}))
     cues.COURSE.page.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
     monkeypatch.setattr(sys, "argv", ["course_cues.py"])
     capsys.readouterr()

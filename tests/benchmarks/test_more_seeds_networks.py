@@ -71,8 +71,8 @@ def test_the_stage_trains_by_the_params_it_is_given_and_leaves_the_project_alone
 def test_decision_level_fusion_is_what_the_networks_of_one_sensor_say_together(
     more_seeds, networks, project, monkeypatch
 ):
-    scenes = more_seeds.SCENES["random_size"]
-    monkeypatch.setitem(more_seeds.SCENES, "random_size", replace(scenes, further=()))
+    record = more_seeds.RECORDS["random_size"]
+    monkeypatch.setitem(more_seeds.RECORDS, "random_size", replace(record, further=()))
     monkeypatch.setattr(networks, "TEST_SCENES", 8)
     said = []
     monkeypatch.setattr(networks, "said", lambda model, split: said.append((model, split)) or torch.tensor(
@@ -85,9 +85,9 @@ def test_decision_level_fusion_is_what_the_networks_of_one_sensor_say_together(
         path = Path(f"models/random_size/fusion/{sensor}-strided/seed-51.pt")
         model = normalised_fusion.build(**arguments)
         save_checkpoint(path, model, "normalised_fusion", arguments, trained_by[sensor], 51)
-    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "random_size", "--variants", "decision-strided"])
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--record", "random_size", "--variants", "decision-strided"])
     more_seeds.main()
-    right = json.loads(scenes.results.read_text())["right"]
+    right = json.loads(record.results.read_text())["right"]
     assert right["fusion/decision-strided"] == {"51": "2" * 8}  # a cube and a sphere, however sure one is of the other
     assert len(said) == 2
 
@@ -139,14 +139,14 @@ def test_with_auxiliary_losses_each_part_learns_from_its_own_loss_too(networks, 
 
 def test_the_networks_of_the_study_are_taken_if_they_were_trained_alike(more_seeds):
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    taken = {name: scenes.trained_by(settings) for name, scenes in more_seeds.SCENES.items()}
+    taken = {name: record.trained_by(settings) for name, record in more_seeds.RECORDS.items()}
     seeds, random = settings["seeds"], settings["random_size"]["seeds"]
     assert {name: it["seeds"] for name, it in taken.items() if name != "longer"} == dict.fromkeys(
-        more_seeds.SCENES.keys() - {"longer"}, seeds
+        more_seeds.RECORDS.keys() - {"longer"}, seeds
     )
     assert taken["longer"]["seeds"] == []
     assert {name: (it["random_size"]["lr_factor"], it["random_size"]["seeds"]) for name, it in taken.items()} == {
-        **dict.fromkeys(more_seeds.SCENES, (0.5, random)), "random_size": (1.0, [])
+        **dict.fromkeys(more_seeds.RECORDS, (0.5, random)), "random_size": (1.0, [])
     }  # fmt: skip
     assert taken["longer"]["fusion"]["rgb"] == {**settings["fusion"]["rgb"], "epochs": 100}
     assert all(it["fusion"] == settings["fusion"] for name, it in taken.items() if name != "longer")
@@ -155,7 +155,7 @@ def test_the_networks_of_the_study_are_taken_if_they_were_trained_alike(more_see
 def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_scenes_of_their_own(
     more_seeds, networks, project, monkeypatch, capfd
 ):
-    scenes = more_seeds.SCENES["random_size"]
+    record = more_seeds.RECORDS["random_size"]
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setattr(networks, "TEST_SCENES", 3)
     (project / "stages").mkdir()
@@ -165,9 +165,9 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     arguments, trained_by = networks.normalised("add", "strided", settings), settings["fusion"]["add"]
     of_the_study = Path("models/random_size/fusion/add-strided/seed-51.pt")
     save_checkpoint(of_the_study, normalised_fusion.build(**arguments), "normalised_fusion", arguments, trained_by, 51)
-    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--scenes", "random_size", "--variants", "add-strided"])
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--record", "random_size", "--variants", "add-strided"])
     more_seeds.main()
-    right = json.loads(scenes.results.read_text())["right"]
+    right = json.loads(record.results.read_text())["right"]
     assert {name: list(seeds) for name, seeds in right.items()} == {
         "fusion/add-maxpool": [], "fusion/add-strided": ["51", "54", "55"],
         "fusion/joint-maxpool": [], "fusion/joint-strided": [],
@@ -178,9 +178,9 @@ def test_on_random_sizes_further_seeds_are_trained_by_the_stage_and_asked_about_
     said = capfd.readouterr().out
     assert "add-strided, random size: seed 55 on" in said and "random size: seed 51" not in said
     assert [path.name for path in of_the_study.parent.iterdir()] == ["seed-51.pt"]
-    assert scenes.figure.is_file() and not more_seeds.SCENES["study"].results.exists()
+    assert record.figure.is_file() and not more_seeds.RECORDS["study"].results.exists()
     settings["embedder"]["xyz_scale"] *= 2
     Path("params.yaml").write_text(yaml.safe_dump(settings))
-    scenes.results.unlink()
+    record.results.unlink()
     with pytest.raises(UserError, match=r"seed-51.pt was trained by other params than those of params.yaml; run"):
         more_seeds.main()

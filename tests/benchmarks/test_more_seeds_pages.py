@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
-    "course": "course", "supervised": "supervised", "fresh": "fresh scenes", "replication": "replication",
+    "course": "course", "course_auxiliary": "course auxiliary", "fresh": "fresh scenes", "replication": "replication",
 }  # fmt: skip
 """What their claims are called."""
 
@@ -29,22 +29,22 @@ KINDS = {
 @pytest.mark.parametrize("name", ["study", *KINDS])
 def test_its_tables_are_those_of_the_runs(more_seeds, name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    scenes = more_seeds.SCENES[name]
-    page, found = (ROOT / scenes.page).read_text(encoding="utf-8"), json.loads((ROOT / scenes.results).read_text())
-    assert insert_tables(page, more_seeds.tables(scenes, found)) == page
-    seeds = {*scenes.further, *((51, 52, 53) if name == "study" else ())}
+    record = more_seeds.RECORDS[name]
+    page, found = (ROOT / record.page).read_text(encoding="utf-8"), json.loads((ROOT / record.results).read_text())
+    assert insert_tables(page, more_seeds.tables(record, found)) == page
+    seeds = {*record.further, *((51, 52, 53) if name == "study" else ())}
     assert {len(shares) for shares in more_seeds.complete(found).values()} == {len(seeds)}
 
 
 @pytest.mark.parametrize("name", ["study", "random_size", "half_rate", "course"])
 def test_its_picture_shows_every_run(more_seeds, name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    scenes, axes = more_seeds.SCENES[name], []
-    series = more_seeds.series(scenes, json.loads(scenes.results.read_text()))
+    record, axes = more_seeds.RECORDS[name], []
+    series = more_seeds.series(record, json.loads(record.results.read_text()))
     figure = sys.modules["more_seeds_figure"]
     monkeypatch.setattr(figure, "replacing", lambda *_: nullcontext(io.BytesIO()))
     monkeypatch.setattr(figure.pyplot, "close", lambda figure: axes.extend(figure.axes))
-    figure.draw(scenes.figure, series, scenes.ticks)
+    figure.draw(record.figure, series, record.ticks)
     low, high = axes[0].get_xlim()
     points = [wrong for line in axes[0].get_lines() for wrong in line.get_xdata()]
     assert len(points) == sum(len(shares) + 1 for fusions in series.values() for shares in fusions.values())
@@ -72,21 +72,21 @@ def each_run(right):
 )
 def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds, monkeypatch):
     monkeypatch.chdir(ROOT)
-    scenes = more_seeds.SCENES[name]
-    found = json.loads((ROOT / scenes.results).read_text(encoding="utf-8"))
+    record = more_seeds.RECORDS[name]
+    found = json.loads((ROOT / record.results).read_text(encoding="utf-8"))
     figures = Figures(ROOT / "metrics")
     confidence = found["significance"]["confidence"]
     compared = more_seeds.comparisons(found)
-    if scenes.against:
-        compared += more_seeds.against(scenes.against, found)
+    if record.against:
+        compared += more_seeds.against(record.against, found)
     figures.files["significance"] = significance_json({}, compared, confidence)
-    figures.files["together"] = more_seeds.together(scenes, found)
+    figures.files["together"] = more_seeds.together(record, found)
     figures.files["mean"] = {model: shares.mean() for model, shares in more_seeds.complete(found).items()}
     figures.files |= each_run({name: found["right"][name] for name in more_seeds.complete(found)})
-    own = {scene.page for scene in more_seeds.SCENES.values()}
-    elsewhere = {Path("README.md"), Path("docs/results.md"), *own} - {scenes.page}
-    pages = {scenes.page: kinds[0], **dict.fromkeys(elsewhere, kinds[1])}
+    own = {other.page for other in more_seeds.RECORDS.values()}
+    elsewhere = {Path("README.md"), Path("docs/results.md"), *own} - {record.page}
+    pages = {record.page: kinds[0], **dict.fromkeys(elsewhere, kinds[1])}
     for path, kind in pages.items():
         claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
-        assert claims or path != scenes.page, f"{path} claims nothing that could be checked"
+        assert claims or path != record.page, f"{path} claims nothing that could be checked"
         assert [claim for claim in claims if not holds(claim, figures)] == []

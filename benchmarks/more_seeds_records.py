@@ -1,4 +1,4 @@
-"""On which scenes ``more_seeds.py`` trains and tests the fusions, how, and what they are held against."""
+"""What ``more_seeds.py`` keeps records of: fusions trained in one way, on some scenes and seeds, and how they do."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +11,7 @@ from more_seeds_course import IN_PART, WHOLE, taking_the_course
 from more_seeds_networks import (
     AUXILIARY,
     JOINT,
-    SUPERVISED,
+    WITH_LOSSES,
     Runs,
     as_the_study,
     on_random_sizes,
@@ -25,10 +25,10 @@ from cilp.report.titles import TITLES
 
 @dataclass(frozen=True)
 class Beside:
-    """Another training on the same scenes, which variants are held against one by one."""
+    """Another training, tested on the same scenes, which variants are held against one by one."""
 
-    scenes: str
-    """Its name among ``SCENES``."""
+    record: str
+    """Its name among ``RECORDS``."""
     ending: str
     """Behind the name of a variant: trained in the way that is held against it."""
     before: str
@@ -38,8 +38,8 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """A kind of scenes on which all variants are trained and tested."""
+class Record:
+    """One training of variants, and what it is judged by."""
 
     name: str
     """Of what is written about them: ``docs/<name>.json``, ``docs/<name>.png``."""
@@ -66,7 +66,7 @@ class Scenes:
     runs: Callable[..., Runs] = as_the_study
     """What gives the networks and the test set, by the params of this training, a device, and ``further_scenes``."""
     further_scenes: Mapping[str, int] = field(default_factory=dict)
-    """Scenes that are others than those of ``random_size``: added to the seed, of what is ``trained`` or ``tested``."""
+    """Record that are others than those of ``random_size``: added to the seed, of what is ``trained`` or ``tested``."""
     against: Beside | None = None
     """What they are held against."""
 
@@ -103,14 +103,14 @@ class Scenes:
         return made_of
 
 
-SCENES = {
-    "study": Scenes(
+RECORDS = {
+    "study": Record(
         name="more-seeds", prefix="", further=range(54, 59),
         decides={"data": (), "fusion": (), "significance": ()},
         together=("networks that see the LiDAR", ("rgb",)), page=Path("docs/more-seeds.md"),
         ticks=(0, 0.001, 0.01, 0.1),
     ),
-    "random_size": Scenes(
+    "random_size": Record(
         name="random-size-seeds", prefix="random_size_", further=range(51, 59), rate=1.0,
         decides={
             "data": (), "fusion": (), "embedder": ("xyz_centre", "xyz_scale"),
@@ -121,26 +121,26 @@ SCENES = {
         beside=(JOINT, AUXILIARY, DECISION), runs=on_random_sizes,
     ),
 }  # fmt: skip
-SCENES["half_rate"] = replace(
-    SCENES["random_size"], name="half-rate-seeds", prefix="half_rate_", rate=0.5,
-    beside=(JOINT, AUXILIARY, *SUPERVISED, DECISION),
+RECORDS["half_rate"] = replace(
+    RECORDS["random_size"], name="half-rate-seeds", prefix="half_rate_", rate=0.5,
+    beside=(JOINT, AUXILIARY, *WITH_LOSSES, DECISION),
     against=Beside("random_size", "/slower", "all of the learning rate", "half of it"),
 )  # fmt: skip
-SCENES["registered"] = replace(
-    SCENES["half_rate"], name="registered-seeds", prefix="registered_", further=range(51, 54), ticks=(), beside=(),
+RECORDS["registered"] = replace(
+    RECORDS["half_rate"], name="registered-seeds", prefix="registered_", further=range(51, 54), ticks=(), beside=(),
     fusions=("rgb", "early", "concat", "add", "hadamard"), runs=registered_on_random_sizes,
     against=Beside("half_rate", "/registered", "grids as they are", "registered"),
 )  # fmt: skip
-SCENES["longer"] = replace(
-    SCENES["study"], name="longer-seeds", prefix="longer_", further=range(51, 54), ticks=(), fusions=BASELINES[:1],
+RECORDS["longer"] = replace(
+    RECORDS["study"], name="longer-seeds", prefix="longer_", further=range(51, 54), ticks=(), fusions=BASELINES[:1],
     epochs=100, decides={"data": (), "fusion": BASELINES[:1], "significance": ()},
     against=Beside("study", "/longer", "20 epochs", "100 epochs"),
 )  # fmt: skip
-SCENES["course"] = replace(
-    SCENES["random_size"], name="course-seeds", prefix="course_", further=range(51, 54), rate=None,
+RECORDS["course"] = replace(
+    RECORDS["random_size"], name="course-seeds", prefix="course_", further=range(51, 54), rate=None,
     page=Path("docs/cilp-course.md"),
     decides={
-        **SCENES["random_size"].decides,
+        **RECORDS["random_size"].decides,
         "random_size": ("train", "valid", "inputs", "lr_factor", "cilp_steps", "simulate"),
         "embedder": ("xyz_centre", "xyz_scale", "initialisation"),
         "cilp": tuple(field.name for field in fields(Course) if field.name != "steps"), "image_classifier": (),
@@ -148,22 +148,27 @@ SCENES["course"] = replace(
     beside=(*IN_PART, DECISION), runs=taking_the_course,
     against=Beside("half_rate", "/course", "20 epochs", "CILP's course"),
 )  # fmt: skip
-SCENES["supervised"] = replace(
-    SCENES["course"], name="supervised-seeds", prefix="supervised_", ticks=(), beside=(),
-    fusions=tuple(SUPERVISED.values()), runs=partial(taking_the_course, supervised=True),
-    against=Beside("course", "/supervised", "one loss", "a loss for each sensor"),
+RECORDS["course_auxiliary"] = replace(
+    RECORDS["course"], name="course-auxiliary-seeds", prefix="course_auxiliary_", ticks=(), beside=(),
+    fusions=tuple(WITH_LOSSES.values()), runs=partial(taking_the_course, auxiliary=True),
+    against=Beside("course", "/auxiliary", "one loss", "a loss for each sensor"),
 )  # fmt: skip
-SCENES["fresh"] = replace(
-    SCENES["course"], name="fresh-seeds", prefix="fresh_", ticks=(), against=None,
+RECORDS["fresh"] = replace(
+    RECORDS["course"], name="fresh-seeds", prefix="fresh_", ticks=(), against=None,
     further_scenes={"tested": 1},
 )  # fmt: skip
-SCENES["replication"] = replace(
-    SCENES["fresh"], name="replication-seeds", prefix="replication_", further=range(54, 58), beside=(DECISION,),
+RECORDS["replication"] = replace(
+    RECORDS["fresh"], name="replication-seeds", prefix="replication_", further=range(54, 58), beside=(DECISION,),
     further_scenes={"trained": 2, "tested": 2},
 )  # fmt: skip
-SCENES["course_more"] = replace(
-    SCENES["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
-    fusions=tuple(SUPERVISED.values()), beside=(), together=None,
+RECORDS["course_registered"] = replace(
+    RECORDS["replication"], name="course-registered-seeds", prefix="course_registered_", beside=(), together=None,
+    fusions=RECORDS["registered"].fusions, runs=partial(taking_the_course, grids_registered=True),
+    against=Beside("replication", "/registered", "grids as they are", "registered"),
 )  # fmt: skip
-TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in SUPERVISED.items()}
+RECORDS["course_more"] = replace(
+    RECORDS["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
+    fusions=tuple(WITH_LOSSES.values()), beside=(), together=None,
+)  # fmt: skip
+TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in WITH_LOSSES.items()}
 TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}
