@@ -146,7 +146,7 @@ RECORDS["course"] = replace(
         "cilp": tuple(field.name for field in fields(Course) if field.name != "steps"), "image_classifier": (),
     },
     beside=(*IN_PART, DECISION), runs=taking_the_course,
-    against=Beside("half_rate", "/course", "20 epochs", "CILP's course"),
+    against=Beside("half_rate", "/course", "20 epochs, half rate", "CILP's course"),
 )  # fmt: skip
 RECORDS["course_auxiliary"] = replace(
     RECORDS["course"], name="course-auxiliary-seeds", prefix="course_auxiliary_", ticks=(), beside=(),

@@ -90,3 +90,12 @@ def test_what_is_said_of_further_seeds_follows_from_them(more_seeds, name, kinds
         claims = claims_of((ROOT / path).read_text(encoding="utf-8"), kind)
         assert claims or path != record.page, f"{path} claims nothing that could be checked"
         assert [claim for claim in claims if not holds(claim, figures)] == []
+
+
+def test_every_record_is_listed_with_its_seeds(more_seeds):
+    page = (ROOT / "docs/more-seeds.md").read_text(encoding="utf-8")
+    for name, record in more_seeds.RECORDS.items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        seeds = [*record.further, *((51, 52, 53) if name == "study" else ())]
+        assert f"| {min(seeds)} to {max(seeds)} |" in row
+        assert f"]({record.results.name})" in row and (f"({record.page.name}#" in row or "[here](#" in row)
