@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
-from course_cues import COURSE, REPLICATION
+from course_cues import COURSE, MORE_OF_COURSE, REPLICATION
 from more_seeds import complete, recorded
 from more_seeds_networks import WITH_LOSSES
 
@@ -35,11 +35,13 @@ def table() -> str:
         "the study's protocol at half its learning rate": tested("half_rate"),
         "the same with a loss for each sensor": tested("half_rate", WITH_LOSSES),
         "CILP's course": tested("course"),
+        "CILP's course, other seeds": tested("course_more"),
         "CILP's course, trained anew": tested("replication"),
         "CILP's course with a loss for each sensor": tested("course_auxiliary"),
     }
     dark = {
         "CILP's course": asked(COURSE.results),
+        "CILP's course, other seeds": asked(MORE_OF_COURSE.results),
         "CILP's course, trained anew": asked(REPLICATION.results),
         "CILP's course with a loss for each sensor": asked(COURSE.results, "-auxiliary"),
     }

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
     "course": "course", "course_auxiliary": "course auxiliary", "fresh": "fresh scenes", "replication": "replication",
+    "course_more": "course more",
 }  # fmt: skip
 """What their claims are called."""
 
