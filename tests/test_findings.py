@@ -357,6 +357,7 @@ KINDS = {
     "replication cues",
     "course more",
     "course more cues",
+    "course registered",
     "joint parts",
 }
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
     "course": "course", "course_auxiliary": "course auxiliary", "fresh": "fresh scenes", "replication": "replication",
-    "course_more": "course more",
+    "course_more": "course more", "course_registered": "course registered",
 }  # fmt: skip
 """What their claims are called."""
 
