@@ -8,7 +8,6 @@ from cilp.classifiers.fewer_scenes import (
     DataEfficiencyParams,
     few,
     head_on,
-    image_classifier,
     load_rows,
     long_enough,
     side_by_side,
@@ -16,6 +15,7 @@ from cilp.classifiers.fewer_scenes import (
 from cilp.contrastive.frozen import embed_split
 from cilp.errors import UserError
 from cilp.evaluation.data_efficiency import Reached, curves, read_reached, write_reached
+from cilp.models import image_classifier
 from cilp.models.embedder import build
 from cilp.report.data_efficiency import WAYS, draw_efficiency, efficiency_markdown
 from cilp.training.classifier import TrainingParams, logits_of, score
@@ -94,7 +94,7 @@ def test_the_image_classifier_sees_images_alone():
     train, _ = drawn(make_packed(), 3, 0)
     inputs = ImageSplit.of(train).inputs(torch.arange(4))
     assert len(inputs) == 1 and inputs[0].shape == (4, 4, 64, 64)
-    assert image_classifier(build("rgb", **EMBEDDER))(*inputs).shape == (4,)
+    assert image_classifier.build(**EMBEDDER)(*inputs).shape == (4,)
 
 
 @pytest.mark.parametrize("change", [{"scenes": [1]}, {"scenes": [5, 5]}, {"least_steps": 0}])

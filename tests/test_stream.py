@@ -100,7 +100,7 @@ def test_a_streamed_training_set_takes_cilps_course(path, tight):
     """Its batches are the rows of one shard, varied as those in memory."""
     data = packed.load(path)
     train, valid, test = (load_split(data, split, CPU) for split in packed.SPLITS)
-    course = Course(steps=60, batch_size=8, twins=True, mirror=True, permute_colours=True, validate_every=60)
+    course = Course(steps=100, batch_size=8, twins=True, mirror=True, permute_colours=True, validate_every=100)
     arguments = {"fusion": "late", "downsampling": "strided", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0}
     own = OwnParams("he", modality_dropout=0.1, auxiliary_losses=True)
     done = train_fusion(arguments, train, valid, course, OneCycleParams(1e-3, 1e-2), own, 1, "test")
