@@ -4,7 +4,7 @@
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
 They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, or further seeds.
-Writes accuracies by model, seed and condition to ``docs/<scenes>-cues.json``, and a table into ``docs/cilp-course.md``.
+Writes accuracies by model, seed and condition to ``docs/<record>-cues.json``, and a table into ``docs/cilp-course.md``.
 """
 
 import argparse

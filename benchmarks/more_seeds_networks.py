@@ -156,14 +156,7 @@ def train_in(folder: Path, fusion: str, downsampling: str, seed: int, settings: 
     for name in ("data", "src", "stages"):
         (folder / name).symlink_to(Path(name).resolve())
     write_text(folder / params.PARAMS_FILE, yaml.safe_dump(settings))
-    variant = [
-        "--fusion",
-        WITH_LOSSES.get(fusion, fusion),
-        "--downsampling",
-        downsampling,
-        "--seed",
-        str(seed),
-    ]
+    variant = ["--fusion", WITH_LOSSES.get(fusion, fusion), "--downsampling", downsampling, "--seed", str(seed)]
     if fusion in WITH_LOSSES:
         variant.append("--auxiliary-losses")
     stage = [sys.executable, "stages/train_random_size.py", *variant]

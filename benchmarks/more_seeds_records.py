@@ -66,7 +66,7 @@ class Record:
     runs: Callable[..., Runs] = as_the_study
     """What gives the networks and the test set, by the params of this training, a device, and ``further_scenes``."""
     further_scenes: Mapping[str, int] = field(default_factory=dict)
-    """Record that are others than those of ``random_size``: added to the seed, of what is ``trained`` or ``tested``."""
+    """Scenes that are others than those of ``random_size``: added to the seed, of what is ``trained`` or ``tested``."""
     against: Beside | None = None
     """What they are held against."""
 
