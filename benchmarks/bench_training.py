@@ -20,6 +20,7 @@ from cilp.models import embedder, fusion, lidar
 from cilp.models.embedder import EmbedderParams
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.inputs import Split, load_split
+from cilp.training.loop import Run
 
 PACKED = Path("data/packed.pt")
 SAMPLES = {"train": 384, "val": 96}
@@ -46,7 +47,7 @@ def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, pea
     def both(train: Split, valid: Split) -> tuple[Callable[[], object], Callable[[], object]]:
         loaders = theirs.loaders(samples(train, data, bench.device), samples(valid, data, bench.device))
         return (
-            lambda: train_classifier(build, train, valid, once, 51, "bench"),
+            lambda: train_classifier(build, train, valid, once, Run(51, "bench")),
             lambda: theirs.train_epochs(theirs.fusion_network(name, downsampling).to(bench.device), *loaders, epochs=1),
         )
 
@@ -92,8 +93,8 @@ def measure_frozen(bench: Bench) -> None:
         images = [embed_split(image, split) for split in (train, valid)]
         points = [embed_split(classifier.embedder, split).embedding for split in (train, valid)]
         pairs = [(seen.embedding, target) for seen, target in zip(images, points, strict=True)]
-        done = train_projector(*pairs, by_distance, 51, "bench")
-        train_classifier(lambda: projected_head(done.model, classifier.head), *images, on_labels, 51, "bench")
+        done = train_projector(*pairs, by_distance, Run(51, "bench"))
+        train_classifier(lambda: projected_head(done.model, classifier.head), *images, on_labels, Run(51, "bench"))
 
     frozen = [theirs.Embedder().to(bench.device).requires_grad_(False) for _ in range(2)]
     projector = nn.Sequential(nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 200)).to(bench.device)
@@ -168,7 +169,9 @@ def measure_whole_runs(bench: Bench, data: packed.Packed, settings: dict) -> Non
     loaders = theirs.loaders(samples(train, data, bench.device), samples(valid, data, bench.device))
     seconds = bench.ratio(
         f"{titles['fusion']}, GPU",
-        lambda: train_classifier(lambda: fusion.build("concat", "maxpool", 50.0), train, valid, protocol, 51, "bench"),
+        lambda: train_classifier(
+            lambda: fusion.build("concat", "maxpool", 50.0), train, valid, protocol, Run(51, "bench")
+        ),
         lambda: theirs.train_epochs(reference, *loaders, epochs=20),
         ">= 10x",
         repeats=2,
@@ -176,5 +179,5 @@ def measure_whole_runs(bench: Bench, data: packed.Packed, settings: dict) -> Non
     bench.add("  seconds", f"{seconds:.2f} s", "<= 1 s", seconds=seconds)
     cilp, seen = params.section(settings, "cilp", CilpParams), params.section(settings, "embedder", EmbedderParams)
     pairs = load_training_pairs(data, None, cilp.mirror, bench.device)
-    runs = [bench.seconds(lambda: pretrain(pairs, pairs.first(400), cilp, seen, 51, "bench")) for _ in range(2)]
+    runs = [bench.seconds(lambda: pretrain(pairs, pairs.first(400), cilp, seen, Run(51, "bench"))) for _ in range(2)]
     bench.add(f"{titles['cilp']}, GPU", f"{runs[-1]:.2f} s", "<= 3 s", seconds=runs[-1])

@@ -31,6 +31,7 @@ from cilp.report.titles import TITLES
 from cilp.training.classifier import logits_of, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split, load_split
+from cilp.training.loop import Run
 
 matplotlib.use("Agg")
 
@@ -103,7 +104,7 @@ def followed(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Sp
     section = f"fusion.{BASELINES[0] if name == JOINT else name}"
     protocol = protocol_on_random_sizes(name, settings)
     label = f"{name}-{DOWNSAMPLING}, random size, seed {seed}"
-    done = train_classifier(build, train, valid, protocol, seed, label, after_an_epoch, section=section)
+    done = train_classifier(build, train, valid, protocol, Run(seed, label, after_an_epoch), section)
     logits_of(done.model, test)
     return {part: {"valid": history[part], "test": accuracy} for part, accuracy in heard(test.label).items()}
 

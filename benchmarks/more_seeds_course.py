@@ -39,6 +39,7 @@ from cilp.training.checkpoint import load_checkpoint, save_checkpoint
 from cilp.training.classifier import train_classifier
 from cilp.training.device import describe
 from cilp.training.inputs import Split, load_split
+from cilp.training.loop import Run
 
 OF_THE_STUDY = Path("models/fusion_course")
 NETWORKS = Path("models/more_seeds")
@@ -127,9 +128,11 @@ def network(
             return model
     label = f"{fusion}-{downsampling}, {'a loss each, ' if auxiliary else ''}course, seed {seed}"
     if plan:
-        model = train_classifier(lambda: build(**arguments).apply(initialise), train, valid, plan, seed, label).model
+        model = train_classifier(
+            lambda: build(**arguments).apply(initialise), train, valid, plan, Run(seed, label)
+        ).model
     else:
-        model = train_fusion(arguments, train, valid, course, protocol, own, seed, label).model
+        model = train_fusion(arguments, train, valid, course, protocol, own, Run(seed, label)).model
     save_checkpoint(here, model, "normalised_fusion", arguments, made_by, seed)
     return model
 

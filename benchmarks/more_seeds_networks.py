@@ -37,6 +37,7 @@ from cilp.simulation.varied import of_random_size
 from cilp.training.checkpoint import load_checkpoint
 from cilp.training.classifier import logits_of, train_classifier
 from cilp.training.inputs import Split, load_split
+from cilp.training.loop import Run
 
 RANDOM_SIZE = Path("data/random_size.pt")
 TEST_SCENES = 1000
@@ -114,7 +115,7 @@ def registered_on_random_sizes(settings: dict[str, Any], device: torch.device) -
         protocol = protocol_on_random_sizes(fusion, settings)
         arguments = normalised(fusion, downsampling, settings)
         label = f"{fusion}-{downsampling}, registered, seed {seed}"
-        done = train_fusion(arguments, train, valid, protocol, seed, label, build=normalised_fusion.build)
+        done = train_fusion(arguments, train, valid, protocol, Run(seed, label), normalised_fusion.build)
         return said(done.model, test)
 
     return [], logits, test
@@ -218,7 +219,9 @@ def train_here(fusion: str, downsampling: str, seed: int, settings: dict[str, An
     if fusion == AUXILIARY:
         train = OneLabelEach.of(train)
     protocol = protocol_on_random_sizes(fusion, settings)
-    return train_classifier(lambda: untrained(fusion, downsampling, settings), train, valid, protocol, seed, name).model
+    return train_classifier(
+        lambda: untrained(fusion, downsampling, settings), train, valid, protocol, Run(seed, name)
+    ).model
 
 
 def train_as_the_study(name: str, seed: int, settings: dict[str, Any], splits: Sequence[Split]) -> Fusion:
@@ -227,7 +230,7 @@ def train_as_the_study(name: str, seed: int, settings: dict[str, Any], splits: S
     protocol = protocol_of(fusion, settings)
     arguments = network(fusion, downsampling, protocol)
     train, valid = splits[:2]
-    return train_fusion(arguments, train, valid, protocol, seed, f"{fusion}-{downsampling} seed {seed}").model
+    return train_fusion(arguments, train, valid, protocol, Run(seed, f"{fusion}-{downsampling} seed {seed}")).model
 
 
 def parts(name: str) -> tuple[str, str]:

@@ -41,7 +41,7 @@ from cilp.simulation.scenes import SimulateParams
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split, load_split
-from cilp.training.loop import steps_of_a_pass
+from cilp.training.loop import Run, steps_of_a_pass
 
 SCENES = (500, 1000, 2000, 4000, 9999, 50_000)
 VALID = 10
@@ -132,7 +132,7 @@ def measure(path: Path, base: Path, device_name: str) -> dict[str, float]:
         start = time.perf_counter()
         peaks.append(peak_resident_bytes())  # training starts the mark anew
         with contextlib.redirect_stdout(io.StringIO()):
-            done = train_classifier(build, other, valid, once, 51, "base")
+            done = train_classifier(build, other, valid, once, Run(51, "base"))
         bases.append(len(other) / done.cost["samples_per_second"])
         pauses.append(time.perf_counter() - start)
 
@@ -141,7 +141,7 @@ def measure(path: Path, base: Path, device_name: str) -> dict[str, float]:
 
     protocol = replace(once, epochs=math.ceil(LEAST / len(train)))
     start = time.perf_counter()
-    train_classifier(build, InTurns.of(train, instead), valid, protocol, 51, "scale")
+    train_classifier(build, InTurns.of(train, instead), valid, protocol, Run(51, "scale"))
     seconds = (time.perf_counter() - start - math.fsum(pauses)) / protocol.epochs
     peak = max(*peaks, peak_resident_bytes())
     if device.type == "cuda":

@@ -23,6 +23,7 @@ from cilp.models.lidar import LidarClassifier
 from cilp.training.classifier import TrainingParams
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
@@ -57,7 +58,7 @@ def main() -> None:
     valid = load_pairs([(data, data.rows("val"))], device)
     read = [PACKED, UNLABELLED] if protocol.unlabelled else [PACKED]
     runs = UnfinishedRuns(Path(f"unfinished/ablate_cilp@{name}"), device, read, protocol, embedder)
-    cilp = pretrain(train, valid, protocol, embedder, seed, f"CILP, {name}", unfinished=runs.of(seed)).model
+    cilp = pretrain(train, valid, protocol, embedder, Run(seed, f"CILP, {name}", unfinished=runs.of(seed))).model
     figures = evaluate(cilp, valid)
 
     lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)

@@ -25,6 +25,7 @@ from cilp.models.lidar import LidarClassifier
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import ImageSplit, LidarSplit, load_split
+from cilp.training.loop import Run
 from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
@@ -64,19 +65,17 @@ def main() -> None:
             if long == protocol and len(train) == len(whole["train"]):  # the same bits as train_lidar's
                 lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
             else:
-                lidar = train_lidar(
-                    embedder, long, train, valid, seed, f"LiDAR, {label}", unfinished=lidar_runs.of(seed)
-                ).model
-            image = train_classifier(
-                lambda: build(**embedder.arguments()), ImageSplit.of(train), ImageSplit.of(valid), long, seed,
-                f"image, {label}", unfinished=image_runs.of(seed), section="lidar",
-            ).model  # fmt: skip
+                run = Run(seed, f"LiDAR, {label}", unfinished=lidar_runs.of(seed))
+                lidar = train_lidar(embedder, long, train, valid, run).model
+            run = Run(seed, f"image, {label}", unfinished=image_runs.of(seed))
+            splits = ImageSplit.of(train), ImageSplit.of(valid)
+            image = train_classifier(lambda: build(**embedder.arguments()), *splits, long, run, "lidar").model
             images, views = (
                 [embedded[seed][modality][split].select(rows[split]) for split in rows] for modality in MODALITIES
             )
             on_cilp = long_enough(head, len(train), asked.least_steps)
             on_views, on_images = (
-                head_on(*embeddings, on_cilp, seed, f"head, {sensor}, {label}").model
+                head_on(*embeddings, on_cilp, Run(seed, f"head, {sensor}, {label}")).model
                 for sensor, embeddings in (("LiDAR", views), ("image", images))
             )
             through = TransferProtocol(

@@ -18,6 +18,7 @@ from cilp.models.embedder import MODALITIES
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
@@ -47,13 +48,13 @@ def main() -> None:
             train, valid = (load_rows(data, split, rows[split], device) for split in rows)
             label = f"{asked.fusion}, {count} scenes, seed {seed}"
             long = long_enough(protocol, len(train), asked.least_steps)
-            done = train_fusion(arguments, train, valid, long, seed, label, unfinished=runs.of(seed))
+            done = train_fusion(arguments, train, valid, long, Run(seed, label, unfinished=runs.of(seed)))
             accuracy = score(logits_of(done.model, test), test.label)[1]
             seen = {
                 split: side_by_side(*(embedded[seed][name][split] for name in MODALITIES)) for split in packed.SPLITS
             }
             long = long_enough(head, len(train), asked.least_steps)
-            on_cilp = head_on(*(seen[split].select(rows[split]) for split in rows), long, seed, f"head of {label}")
+            on_cilp = head_on(*(seen[split].select(rows[split]) for split in rows), long, Run(seed, f"head of {label}"))
             pretrained = score(logits_of(on_cilp.model, seen["test"]), test.label)[1]
             reached.append(Reached("fusion", "scratch", count, seed, accuracy))
             reached.append(Reached("fusion", "pretrained", count, seed, pretrained))

@@ -21,6 +21,7 @@ from cilp.models.image_classifier import ImageClassifier
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import ImageSplit, load_split
+from cilp.training.loop import Run
 from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
@@ -50,10 +51,10 @@ def main() -> None:
             if len(train) == everything:  # the same bits as train_image_supervised's
                 model = load_frozen(Path(f"models/image_supervised/seed-{seed}.pt"), ImageClassifier, device)
             else:
-                model = train_image(
-                    images_of(train), train.label, valid, valid.label, course, protocol, embedder, seed,
-                    f"image, as long as CILP, {count} scenes, seed {seed}", unfinished=runs.of(seed),
-                ).model  # fmt: skip
+                label = f"image, as long as CILP, {count} scenes, seed {seed}"
+                run = Run(seed, label, unfinished=runs.of(seed))
+                told = train.label, valid, valid.label
+                model = train_image(images_of(train), *told, course, protocol, embedder, run).model
             accuracy = score(logits_of(model, test), test.label)[1]
             reached.append(Reached("rgb2lidar", "supervised", count, seed, accuracy))
     write_reached(Path("metrics/data_efficiency/image.csv"), reached)

@@ -18,7 +18,9 @@ from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
-from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.loop import Run
+from cilp.training.results import Results
+from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED, UNLABELLED = Path("data/packed.pt"), Path("data/unlabelled.pt")
@@ -41,32 +43,28 @@ def main() -> None:
     read = [PACKED, UNLABELLED] if protocol.unlabelled else [PACKED]
     runs = UnfinishedRuns(Path("unfinished/pretrain_cilp"), device, read, protocol, embedder)
 
-    metrics, costs, curves = {}, {}, []
+    results = Results("cilp")
     for seed in seeds:
         config = {**asdict(protocol), **embedder.arguments(), "optimizer": "AdamW", "seed": seed}
-        with tracking.start_run(settings, group="cilp", name=f"cilp-{seed}", config=config) as run:
-            done = pretrain(train, valid, protocol, embedder, seed, f"CILP seed {seed}", run.log_step, runs.of(seed))
-            figures = {"valid": evaluate(done.model, valid), "test": evaluate(done.model, test)}
-            metrics[seed] = {
+        with tracking.start_run(settings, group="cilp", name=f"cilp-{seed}", config=config) as tracked:
+            run = Run(seed, f"CILP seed {seed}", tracked.log_step, runs.of(seed))
+            done = pretrain(train, valid, protocol, embedder, run)
+            figures = {
                 f"{split}_{key}": value
-                for split, all_figures in figures.items()
-                for key, value in all_figures.items()
+                for split, pairs in (("valid", valid), ("test", test))
+                for key, value in evaluate(done.model, pairs).items()
                 if key in ("loss", "unscaled_loss", "twin_accuracy") and value is not None
             }
-            metrics[seed]["temperature"] = done.model.temperature()
-            costs[seed] = done.cost
-            curves += [{"seed": seed, **asdict(validation)} for validation in done.history]
+            figures["temperature"] = done.model.temperature()
+            results.add(seed, done, figures)
             save_checkpoint(
                 Path(f"models/cilp/seed-{seed}.pt"), done.model, "cilp", embedder.arguments(), asdict(protocol), seed
             )
             rgb, lidar = embed(done.model, valid.first(REPORTED_BATCH))
-            run.finish_cilp(done, metrics[seed], rgb @ lidar.T)
+            tracked.finish_cilp(done, figures, rgb @ lidar.T)
 
     constants = {"parameters": count_parameters(done.model), "training_pairs": len(train)}
-    write_metrics(Path("metrics/cilp.json"), metrics, **constants)
-    write_rows(Path("metrics/cilp.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
-    write_rows(Path("plots/cilp.csv"), curves)
-    write_cost(Path("costs/cilp.json"), costs, **machine, seeds=seeds, samples={"train": len(train)})
+    results.write(machine, {"train": len(train)}, **constants)
     runs.clear()
 
 

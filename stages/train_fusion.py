@@ -17,10 +17,12 @@ from cilp.models import fusion
 from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
 from cilp.models.complexity import multiply_adds
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.classifier import logits_of, score
+from cilp.training.classifier import held_out
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
-from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.loop import Run
+from cilp.training.results import Results
+from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED = Path("data/packed.pt")
@@ -48,37 +50,25 @@ def main() -> None:
     train, valid, test = (load_split(data, split, device) for split in packed.SPLITS)
     runs = UnfinishedRuns(Path(f"unfinished/train_fusion@{name}"), device, [PACKED], arguments, protocol)
 
-    metrics, costs, curves = {}, {}, []
+    results = Results(f"fusion/{name}")
     for seed in seeds:
         config = {**arguments, **asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
-        with tracking.start_run(settings, group="fusion", name=f"{name}-{seed}", config=config) as run:
-            done = train_fusion(
-                arguments, train, valid, protocol, seed, f"{name} seed {seed}", run.log_epoch, runs.of(seed)
-            )
-            test_logits = logits_of(done.model, test)
-            test_loss, test_accuracy = score(test_logits, test.label)
-            metrics[seed] = {
-                "valid_loss": done.best.valid_loss,
-                "valid_accuracy": done.best.valid_accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-            }
-            costs[seed] = done.cost
-            curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
+        with tracking.start_run(settings, group="fusion", name=f"{name}-{seed}", config=config) as tracked:
+            run = Run(seed, f"{name} seed {seed}", tracked.log_epoch, runs.of(seed))
+            done = train_fusion(arguments, train, valid, protocol, run)
+            figures, test_logits = held_out(done, test)
+            results.add(seed, done, figures)
             save_checkpoint(
                 Path(f"models/fusion/{name}/seed-{seed}.pt"), done.model, "fusion", arguments, asdict(protocol), seed
             )
-            run.finish_classifier(done, metrics[seed], test, test_logits)
+            tracked.finish_classifier(done, figures, test, test_logits)
 
     size = {
         "parameters": count_parameters(done.model),
         "multiply_adds": multiply_adds(fusion.build(**arguments), views=2),
     }
-    write_metrics(Path(f"metrics/fusion/{name}.json"), metrics, **size)
-    write_rows(Path(f"metrics/fusion/{name}.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
-    write_rows(Path(f"plots/fusion/{name}.csv"), curves)
     samples = dict(zip(packed.SPLITS, map(len, (train, valid, test)), strict=True))
-    write_cost(Path(f"costs/fusion/{name}.json"), costs, **machine, seeds=seeds, samples=samples)
+    results.write(machine, samples, **size)
     runs.clear()
 
 

@@ -8,7 +8,6 @@ are, and it begins as they do. Of ``fusion.<fusion>``, modality dropout and auxi
 ``<fusion>-<downsampling>-auxiliary``.
 """
 
-import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,36 +15,28 @@ from cilp import packed, params, tracking
 from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.fusion_course import OwnParams, train_fusion
 from cilp.classifiers.random_size import sizes
+from cilp.classifiers.variant import asked_for
 from cilp.console import cli
-from cilp.models import fusion
-from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED = Path("data/random_size.pt")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fusion", choices=fusion.FUSIONS, required=True)
-    parser.add_argument("--downsampling", choices=DOWNSAMPLINGS, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--auxiliary-losses", action="store_true", help="whatever fusion.<fusion>.auxiliary_losses is")
-    variant = parser.parse_args()
-    name, seed = f"{variant.fusion}-{variant.downsampling}", variant.seed
+    variant = asked_for(__doc__)
+    name, seed = variant.name, variant.seed
     settings = params.load()
     settings["cilp"]["steps"] = sizes(settings).cilp_steps
     course = course_of(settings)
     protocol = params.section(settings, "image_classifier", OneCycleParams)
     own = OwnParams.of(settings, variant.fusion)
     if variant.auxiliary_losses:
-        if not issubclass(fusion.kind(variant.fusion), fusion.TwoEncoders):
-            parser.error(f"--auxiliary-losses: {variant.fusion} has no encoder for each sensor")
-        own, name = replace(own, auxiliary_losses=True), f"{name}-auxiliary"
-    normalisation = {key: params.lookup(settings, f"embedder.{key}") for key in ("xyz_centre", "xyz_scale")}
-    arguments = {"fusion": variant.fusion, "downsampling": variant.downsampling, **normalisation}
+        own = replace(own, auxiliary_losses=True)
+    arguments = variant.normalised(settings)
     device = prepare_device(params.lookup(settings, "device"))
     print(f"{name} on CILP's course: seed {seed} on {describe(device)['device']}")
 
@@ -56,9 +47,9 @@ def main() -> None:
     )
     trained_by = {**asdict(course), **asdict(protocol), **asdict(own)}
     config = {**arguments, **trained_by, "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
-    with tracking.start_run(settings, group="fusion_course", name=f"{name}-course-{seed}", config=config) as run:
-        label = f"{name}, course, seed {seed}"
-        done = train_fusion(arguments, train, valid, course, protocol, own, seed, label, run.log_step, runs.of(seed))
+    with tracking.start_run(settings, group="fusion_course", name=f"{name}-course-{seed}", config=config) as tracked:
+        run = Run(seed, f"{name}, course, seed {seed}", tracked.log_step, runs.of(seed))
+        done = train_fusion(arguments, train, valid, course, protocol, own, run)
     path = Path(f"models/fusion_course/fusion/{name}/seed-{seed}.pt")
     save_checkpoint(path, done.model, "normalised_fusion", arguments, trained_by, seed)
     runs.clear()

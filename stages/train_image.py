@@ -21,10 +21,12 @@ from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
 from cilp.models.lidar import LidarClassifier
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.classifier import logits_of, score
+from cilp.training.classifier import held_out
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import ImageSplit, load_split
-from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.loop import Run
+from cilp.training.results import Results
+from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED, UNLABELLED = Path("data/packed.pt"), Path("data/unlabelled.pt")
@@ -54,7 +56,7 @@ def main() -> None:
     read = [PACKED, *([] if pool is None else [UNLABELLED]), *teachers.values()]
     runs = UnfinishedRuns(Path(f"unfinished/train_{name}"), device, read, course, protocol, embedder)
 
-    metrics, costs, curves = {}, {}, []
+    results = Results(name)
     for seed in seeds:
         target, valid_target = labels, valid.label
         if distils:
@@ -62,30 +64,17 @@ def main() -> None:
             target, valid_target = answers(teacher, train), answers(teacher, valid)
         trained_by = {**asdict(course), **asdict(protocol)}
         config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
-        with tracking.start_run(settings, group=name, name=f"{name}-{seed}", config=config) as run:
-            done = train_image(
-                train, target, valid, valid_target, course, protocol, embedder, seed, f"{name} seed {seed}",
-                run.log_step, runs.of(seed),
-            )  # fmt: skip
-            test_logits = logits_of(done.model, ImageSplit.of(test))
-            test_loss, test_accuracy = score(test_logits, test.label)
-            metrics[seed] = {
-                "valid_loss": done.best.valid_loss,
-                "valid_accuracy": done.best.valid_accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-            }
-            costs[seed] = done.cost
-            curves += [{"seed": seed, **asdict(validation)} for validation in done.history]
+        with tracking.start_run(settings, group=name, name=f"{name}-{seed}", config=config) as tracked:
+            run = Run(seed, f"{name} seed {seed}", tracked.log_step, runs.of(seed))
+            done = train_image(train, target, valid, valid_target, course, protocol, embedder, run)
+            figures, test_logits = held_out(done, ImageSplit.of(test))
+            results.add(seed, done, figures)
             path = Path(f"models/{name}/seed-{seed}.pt")
             save_checkpoint(path, done.model, "image_classifier", embedder.arguments(), trained_by, seed)
-            run.finish_classifier(done, metrics[seed], test, test_logits)
+            tracked.finish_classifier(done, figures, test, test_logits)
 
     constants = {"parameters": count_parameters(done.model), "training_images": len(train)}
-    write_metrics(Path(f"metrics/{name}.json"), metrics, **constants)
-    write_rows(Path(f"metrics/{name}.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
-    write_rows(Path(f"plots/{name}.csv"), curves)
-    write_cost(Path(f"costs/{name}.json"), costs, **machine, seeds=seeds, samples={"train": len(train)})
+    results.write(machine, {"train": len(train)}, **constants)
     runs.clear()
 
 

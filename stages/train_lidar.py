@@ -15,10 +15,12 @@ from cilp.models import lidar
 from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.classifier import TrainingParams, held_out, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import LidarSplit, load_split
-from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.loop import Run
+from cilp.training.results import Results
+from cilp.training.seeds import check_seeds
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED = Path("data/packed.pt")
@@ -39,34 +41,21 @@ def main() -> None:
     train, valid, test = map(LidarSplit.of, whole)
     runs = UnfinishedRuns(Path("unfinished/train_lidar"), device, [PACKED], protocol, embedder)
 
-    metrics, costs, curves = {}, {}, []
+    results = Results("lidar")
     for seed in seeds:
         config = {**asdict(protocol), **embedder.arguments(), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
-        with tracking.start_run(settings, group="lidar", name=f"lidar-{seed}", config=config) as run:
-            done = train_classifier(
-                lambda: lidar.build(**embedder.arguments()), train, valid, protocol, seed, f"lidar seed {seed}",
-                run.log_epoch, runs.of(seed), section="lidar",
-            )  # fmt: skip
-            test_logits = logits_of(done.model, test)
-            test_loss, test_accuracy = score(test_logits, test.label)
-            metrics[seed] = {
-                "valid_loss": done.best.valid_loss,
-                "valid_accuracy": done.best.valid_accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-            }
-            costs[seed] = done.cost
-            curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
+        with tracking.start_run(settings, group="lidar", name=f"lidar-{seed}", config=config) as tracked:
+            run = Run(seed, f"lidar seed {seed}", tracked.log_epoch, runs.of(seed))
+            done = train_classifier(lambda: lidar.build(**embedder.arguments()), train, valid, protocol, run, "lidar")
+            figures, test_logits = held_out(done, test)
+            results.add(seed, done, figures)
             save_checkpoint(
                 Path(f"models/lidar/seed-{seed}.pt"), done.model, "lidar", embedder.arguments(), asdict(protocol), seed
             )
-            run.finish_classifier(done, metrics[seed], whole[2], test_logits)
+            tracked.finish_classifier(done, figures, whole[2], test_logits)
 
-    write_metrics(Path("metrics/lidar.json"), metrics, parameters=count_parameters(done.model))
-    write_rows(Path("metrics/lidar.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
-    write_rows(Path("plots/lidar.csv"), curves)
     samples = dict(zip(packed.SPLITS, map(len, whole), strict=True))
-    write_cost(Path("costs/lidar.json"), costs, **machine, seeds=seeds, samples=samples)
+    results.write(machine, samples, parameters=count_parameters(done.model))
     runs.clear()
 
 

@@ -18,7 +18,9 @@ from cilp.embeddings import Embeddings, load_embeddings
 from cilp.models.blocks import count_parameters
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
-from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.loop import Run
+from cilp.training.results import Results
+from cilp.training.seeds import check_seeds
 
 EMBEDDINGS = Path("data/embeddings")
 
@@ -32,32 +34,29 @@ def main() -> None:
     machine = describe(device)
     print(f"projector: {len(seeds)} seeds on {machine['device']}")
 
-    metrics, costs, curves = {}, {}, []
+    results = Results("projector")
     for seed in seeds:
         cilp, lidar = (load_embeddings(EMBEDDINGS / name / f"seed-{seed}.pt", device) for name in ("cilp", "lidar"))
         train, valid, test = (pairs(cilp, lidar, split) for split in packed.SPLITS)
         config = {**asdict(protocol), "optimizer": "AdamW", "scheduler": "cosine", "seed": seed}
-        with tracking.start_run(settings, group="projector", name=f"projector-{seed}", config=config) as run:
-            done = train_projector(train, valid, protocol, seed, f"projector seed {seed}", run.log_epoch, "projector")
+        with tracking.start_run(settings, group="projector", name=f"projector-{seed}", config=config) as tracked:
+            run = Run(seed, f"projector seed {seed}", tracked.log_epoch)
+            done = train_projector(train, valid, protocol, run, "projector")
             test_loss, test_cosine = score_projector(done.model, *test)
-            metrics[seed] = {
+            figures = {
                 "valid_loss": done.best.valid_loss,
                 "valid_cosine": done.best.valid_cosine,
                 "test_loss": test_loss,
                 "test_cosine": test_cosine,
             }
-            costs[seed] = done.cost
-            curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
+            results.add(seed, done, figures)
             save_checkpoint(
                 Path(f"models/projector/seed-{seed}.pt"), done.model, "projector", {}, asdict(protocol), seed
             )
-            run.finish_projector(done, metrics[seed])
+            tracked.finish_projector(done, figures)
 
-    write_metrics(Path("metrics/projector.json"), metrics, parameters=count_parameters(done.model))
-    write_rows(Path("metrics/projector.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
-    write_rows(Path("plots/projector.csv"), curves)
     samples = {split: len(seen) for split, seen in cilp["rgb"].items()}
-    write_cost(Path("costs/projector.json"), costs, **machine, seeds=seeds, samples=samples)
+    results.write(machine, samples, parameters=count_parameters(done.model))
 
 
 def pairs(cilp: Embeddings, lidar: Embeddings, split: str) -> tuple[Tensor, Tensor]:

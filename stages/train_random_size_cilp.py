@@ -21,6 +21,7 @@ from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import TrainingParams
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED = Path("data/random_size.pt")
@@ -47,15 +48,15 @@ def main() -> None:
     runs = UnfinishedRuns(folder, device, [PACKED], cilp_protocol, lidar_protocol, embedder)
     cilp_runs = UnfinishedRuns(folder / "cilp", device, [PACKED], cilp_protocol, embedder)
     config = {**asdict(lidar_protocol), **embedder.arguments(), "optimizer": "Adam", "seed": seed}
-    with tracking.start_run(settings, group="random_size", name=f"lidar-random-size-{seed}", config=config) as run:
-        label = f"lidar, random size, seed {seed}"
-        lidar = train_lidar(embedder, lidar_protocol, *splits, seed, label, run.log_epoch, runs.of(seed)).model
+    with tracking.start_run(settings, group="random_size", name=f"lidar-random-size-{seed}", config=config) as tracked:
+        run = Run(seed, f"lidar, random size, seed {seed}", tracked.log_epoch, runs.of(seed))
+        lidar = train_lidar(embedder, lidar_protocol, *splits, run).model
     config = {**asdict(cilp_protocol), **embedder.arguments(), "optimizer": "AdamW", "seed": seed}
-    with tracking.start_run(settings, group="random_size", name=f"cilp-random-size-{seed}", config=config) as run:
+    with tracking.start_run(settings, group="random_size", name=f"cilp-random-size-{seed}", config=config) as tracked:
         pairs = load_training_pairs(data, None, cilp_protocol.mirror, device)
         valid = load_pairs([(data, data.rows("val"))], device)
-        label = f"CILP, random size, seed {seed}"
-        cilp = pretrain(pairs, valid, cilp_protocol, embedder, seed, label, run.log_step, cilp_runs.of(seed)).model
+        run = Run(seed, f"CILP, random size, seed {seed}", tracked.log_step, cilp_runs.of(seed))
+        cilp = pretrain(pairs, valid, cilp_protocol, embedder, run).model
     cilp.requires_grad_(False).eval()
     frozen = lidar.requires_grad_(False).eval()
     rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, transfer, *splits, seed, f"random size, seed {seed}").model

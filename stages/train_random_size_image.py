@@ -21,6 +21,7 @@ from cilp.models.lidar import LidarClassifier
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED = Path("data/random_size.pt")
@@ -53,11 +54,10 @@ def main() -> None:
     for name, (target, valid_target) in told.items():
         runs = UnfinishedRuns(folder / name, device, [PACKED, lidar], course, protocol, embedder)
         unfinished.append(runs)
-        with tracking.start_run(settings, group="random_size", name=f"{name}-random-size-{seed}", config=config) as run:
-            done = train_image(
-                train, target, valid, valid_target, course, protocol, embedder, seed,
-                f"{name}, random size, seed {seed}", run.log_step, runs.of(seed),
-            )  # fmt: skip
+        called = f"{name}-random-size-{seed}"
+        with tracking.start_run(settings, group="random_size", name=called, config=config) as tracked:
+            run = Run(seed, f"{name}, random size, seed {seed}", tracked.log_step, runs.of(seed))
+            done = train_image(train, target, valid, valid_target, course, protocol, embedder, run)
         path = Path(f"models/random_size/{name}/seed-{seed}.pt")
         save_checkpoint(path, done.model, "image_classifier", embedder.arguments(), trained_by, seed)
     for runs in unfinished:  # now that both are there: until then the stage, run again, takes the first as it is

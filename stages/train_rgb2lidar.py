@@ -8,6 +8,7 @@ the labels and on what `embed` had the embedder make of the data.
 
 import argparse
 import copy
+import functools
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from cilp.models.lidar import LidarClassifier
 from cilp.models.projector import Projector
 from cilp.models.rgb2lidar import RgbToLidar
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
+from cilp.training.classifier import TrainingParams, held_out, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
-from cilp.training.seeds import check_seeds, write_cost, write_metrics, write_rows
+from cilp.training.loop import Run
+from cilp.training.results import Results
+from cilp.training.seeds import check_seeds
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
     data = packed.load(Path("data/packed.pt"))
     shown = load_split(data, "test", device)
 
-    metrics, costs, curves = {}, {}, []
+    results = Results("rgb2lidar")
     for seed in seeds:
         cilp = load_frozen(Path(f"models/cilp/seed-{seed}.pt"), Cilp, device)
         lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)
@@ -46,36 +49,23 @@ def main() -> None:
         images = load_embeddings(Path(f"data/embeddings/cilp/seed-{seed}.pt"), device)["rgb"]
         train, valid, test = (images[split] for split in packed.SPLITS)
         config = {**asdict(protocol), "optimizer": "Adam", "scheduler": "cosine", "seed": seed}
-        with tracking.start_run(settings, group="rgb2lidar", name=f"rgb2lidar-{seed}", config=config) as run:
-            done = train_classifier(
-                lambda given=(projector, lidar.head): projected_head(*given), train, valid, protocol, seed,
-                f"RGB-to-LiDAR seed {seed}", run.log_epoch, section="rgb2lidar",
-            )  # fmt: skip
-            _, projector_alone = score(logits_of(projected_head(projector, lidar.head).eval(), test), test.label)
-            test_logits = logits_of(done.model, test)
-            test_loss, test_accuracy = score(test_logits, test.label)
-            metrics[seed] = {
-                "valid_loss": done.best.valid_loss,
-                "valid_accuracy": done.best.valid_accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-                "test_accuracy_before_training": projector_alone,
-            }
-            costs[seed] = done.cost
-            curves += [{"seed": seed, **asdict(epoch)} for epoch in done.history]
+        with tracking.start_run(settings, group="rgb2lidar", name=f"rgb2lidar-{seed}", config=config) as tracked:
+            run = Run(seed, f"RGB-to-LiDAR seed {seed}", tracked.log_epoch)
+            build = functools.partial(projected_head, projector, lidar.head)
+            done = train_classifier(build, train, valid, protocol, run, "rgb2lidar")
+            figures, test_logits = held_out(done, test)
+            _, figures["test_accuracy_before_training"] = score(logits_of(build().eval(), test), test.label)
+            results.add(seed, done, figures)
             whole = RgbToLidar(copy.deepcopy(cilp.rgb), done.model)
             save_checkpoint(
                 Path(f"models/rgb2lidar/seed-{seed}.pt"), whole, "rgb2lidar", cilp.rgb.params.arguments(),
                 asdict(protocol), seed,
             )  # fmt: skip
-            run.finish_classifier(done, metrics[seed], shown, test_logits)
+            tracked.finish_classifier(done, figures, shown, test_logits)
 
     parameters = sum(parameter.numel() for parameter in whole.parameters())
-    write_metrics(Path("metrics/rgb2lidar.json"), metrics, parameters=parameters)
-    write_rows(Path("metrics/rgb2lidar.csv"), [{"seed": seed, **figures} for seed, figures in metrics.items()])
-    write_rows(Path("plots/rgb2lidar.csv"), curves)
     samples = {split: len(seen) for split, seen in images.items()}
-    write_cost(Path("costs/rgb2lidar.json"), costs, **machine, seeds=seeds, samples=samples)
+    results.write(machine, samples, parameters=parameters)
 
 
 if __name__ == "__main__":

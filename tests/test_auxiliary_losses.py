@@ -17,6 +17,7 @@ from cilp.models import fusion as fusions
 from cilp.models import normalised_fusion, sparse
 from cilp.training import unfinished
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 
 CPU = torch.device("cpu")
 PROTOCOL = FusionProtocol(
@@ -75,7 +76,7 @@ def test_what_is_trained_is_the_fusion_alone_and_another_than_from_one_loss(fusi
     train, valid, test = splits
     arguments = network(fusion, "strided", PROTOCOL)
     plain = replace(PROTOCOL, auxiliary_losses=False)
-    supervised, single = (train_fusion(arguments, train, valid, it, 51, "test") for it in (PROTOCOL, plain))
+    supervised, single = (train_fusion(arguments, train, valid, it, Run(51, "test")) for it in (PROTOCOL, plain))
     assert isinstance(supervised.model, fusions.Fusion)
     assert supervised.model.state_dict().keys() == single.model.state_dict().keys()
     inputs = test.inputs(slice(None))
@@ -93,9 +94,9 @@ def test_interrupted_it_goes_on_heads_and_all(splits, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_fusion(arguments, *splits[:2], protocol, 51, "test", stopped, state)
-    resumed = train_fusion(arguments, *splits[:2], protocol, 51, "test", unfinished=state)
-    whole = train_fusion(arguments, *splits[:2], protocol, 51, "test")
+        train_fusion(arguments, *splits[:2], protocol, Run(51, "test", stopped, state))
+    resumed = train_fusion(arguments, *splits[:2], protocol, Run(51, "test", unfinished=state))
+    whole = train_fusion(arguments, *splits[:2], protocol, Run(51, "test"))
     assert resumed.history == whole.history and len(whole.history) == 3
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], tensor), name
@@ -134,7 +135,7 @@ def test_a_fusion_of_one_encoder_has_no_loss_for_each_sensor():
 def test_a_loss_that_is_no_number_is_said_of_several_losses_too(splits):
     protocol = replace(PROTOCOL, lr=1e30)
     with pytest.raises(UserError, match=r"in a batch of cubes .* and spheres .*; lower fusion\.late\.lr\."):
-        train_fusion(network("late", "strided", protocol), *splits[:2], protocol, 51, "test")
+        train_fusion(network("late", "strided", protocol), *splits[:2], protocol, Run(51, "test"))
 
 
 def test_by_default_fusions_learn_from_one_loss():

@@ -20,6 +20,7 @@ from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import TrainingParams, logits_of, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.inputs import LidarSplit, load_split
+from cilp.training.loop import Run
 
 CPU = torch.device("cpu")
 EMBEDDER = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
@@ -266,10 +267,10 @@ def test_equal_images_bound_recall():
 
 def test_a_seed_decides_every_bit_and_labels_none(packed):
     train, valid = pairs(packed), pairs(packed, "val")
-    first = pretrain(train, valid, PARAMS, EMBEDDER, 1, "test")
+    first = pretrain(train, valid, PARAMS, EMBEDDER, Run(1, "test"))
     unlabelled = replace(packed, label=torch.full_like(packed.label, 255))
-    again = pretrain(pairs(unlabelled), valid, PARAMS, EMBEDDER, 1, "test")
-    other = pretrain(train, valid, PARAMS, EMBEDDER, 2, "test")
+    again = pretrain(pairs(unlabelled), valid, PARAMS, EMBEDDER, Run(1, "test"))
+    other = pretrain(train, valid, PARAMS, EMBEDDER, Run(2, "test"))
     assert torch.equal(weights(first.model), weights(again.model))
     assert first.history == again.history
     assert not torch.equal(weights(first.model), weights(other.model))
@@ -278,7 +279,7 @@ def test_a_seed_decides_every_bit_and_labels_none(packed):
 def test_the_weights_kept_are_those_of_the_lowest_validation_loss(packed):
     train, valid = pairs(packed), pairs(packed, "val")
     params = replace(PARAMS, steps=8, validate_every=1, schedule="constant", lr=3e-3)
-    done = pretrain(train, valid, params, EMBEDDER, 3, "test")
+    done = pretrain(train, valid, params, EMBEDDER, Run(3, "test"))
     losses = [validation.valid_loss for validation in done.history]
     assert done.best.step == losses.index(min(losses)) + 1
     figures = evaluate(done.model, valid)
@@ -288,7 +289,7 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(packed):
 
 def test_it_learns_to_match(packed):
     train = pairs(packed)
-    done = pretrain(train, train, replace(PARAMS, steps=30, validate_every=30), EMBEDDER, 1, "test")
+    done = pretrain(train, train, replace(PARAMS, steps=30, validate_every=30), EMBEDDER, Run(1, "test"))
     figures = evaluate(done.model, train)
     assert figures["image_to_lidar_recall_at_5"] > 0.5  # chance: 5 of 48
     assert done.model.temperature() != pytest.approx(cilp.INITIAL_TEMPERATURE)
@@ -296,7 +297,7 @@ def test_it_learns_to_match(packed):
 
 def test_the_temperature_can_be_one_and_is_bounded(packed, monkeypatch):
     train = pairs(packed)
-    fixed = pretrain(train, train, replace(PARAMS, temperature="one"), EMBEDDER, 1, "test")
+    fixed = pretrain(train, train, replace(PARAMS, temperature="one"), EMBEDDER, Run(1, "test"))
     assert fixed.model.temperature() == 1.0
     build = cilp.Cilp.__init__
 
@@ -306,16 +307,16 @@ def test_the_temperature_can_be_one_and_is_bounded(packed, monkeypatch):
             self.log_scale.fill_(10.0)
 
     monkeypatch.setattr(cilp.Cilp, "__init__", cold)
-    bounded = pretrain(train, train, replace(PARAMS, steps=1, validate_every=1), EMBEDDER, 1, "test")
+    bounded = pretrain(train, train, replace(PARAMS, steps=1, validate_every=1), EMBEDDER, Run(1, "test"))
     assert bounded.model.temperature() == pytest.approx(0.01)
 
 
 def test_bad_settings_are_refused(packed):
     train = pairs(packed)
     with pytest.raises(UserError, match="48 training pairs"):
-        pretrain(train, train, replace(PARAMS, batch_size=49), EMBEDDER, 1, "test")
+        pretrain(train, train, replace(PARAMS, batch_size=49), EMBEDDER, Run(1, "test"))
     with pytest.raises(UserError, match="lower"):
-        pretrain(train, train, replace(PARAMS, lr=1e30, schedule="constant"), EMBEDDER, 1, "test")
+        pretrain(train, train, replace(PARAMS, lr=1e30, schedule="constant"), EMBEDDER, Run(1, "test"))
     for change in ({"schedule": "step"}, {"temperature": "two"}, {"lr": 0.0}, {"steps": 0}, {"batch_size": 1}):
         with pytest.raises(ValueError, match=next(iter(change))):
             replace(PARAMS, **change)
@@ -331,9 +332,9 @@ def test_the_projector_learns_a_map_between_embeddings():
     source = unit(64, 200, 1).float()
     target = normalize(source @ unit(200, 200, 2).float(), dim=1)
     params = ProjectorParams(epochs=200, batch_size=16, lr=3e-3, lr_min=1e-6, weight_decay=0.0)
-    done = train_projector((source, target), (source, target), params, 1, "test")
+    done = train_projector((source, target), (source, target), params, Run(1, "test"))
     assert score_projector(done.model, source, target)[1] > 0.95
-    again = train_projector((source, target), (source, target), params, 1, "test")
+    again = train_projector((source, target), (source, target), params, Run(1, "test"))
     assert torch.equal(weights(done.model), weights(again.model))
 
 
@@ -348,7 +349,7 @@ def test_frozen_means_frozen_and_embeddings_are_computed_once(packed):
     train, valid = (load_split(packed, split, CPU) for split in ("train", "val"))
     images = [embed_split(source.rgb, split) for split in (train, valid)]
     params = TrainingParams(epochs=3, batch_size=8, lr=1e-2, lr_min=1e-2)
-    done = train_classifier(lambda: projected_head(given, classifier.head), *images, params, 1, "test")
+    done = train_classifier(lambda: projected_head(given, classifier.head), *images, params, Run(1, "test"))
     assert sum(seen) == len(train) + len(valid)
     assert all(map(torch.equal, before, [weights(model) for model in (source, classifier, given)]))
     assert torch.equal(weights(done.model.head), weights(classifier.head))

@@ -15,6 +15,7 @@ from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.errors import UserError
 from cilp.models.embedder import EmbedderParams
 from cilp.training.distributed import World
+from cilp.training.loop import Run
 
 SCRIPT = """
 import os
@@ -35,6 +36,7 @@ from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.distributed import world
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.unfinished import Unfinished
 
 device = prepare_device("cpu")
@@ -53,7 +55,7 @@ def classifier(name, way, epochs, batch, state=None, label=None):
     params = TrainingParams(epochs=epochs, batch_size=batch, lr=1e-4, lr_min=1e-4)
     keep(
         label or f"{name}-{way}",
-        train_classifier(lambda: fusion.build(name, way, 50.0), *splits, params, 1, "test", unfinished=state),
+        train_classifier(lambda: fusion.build(name, way, 50.0), *splits, params, Run(1, "test", unfinished=state)),
     )
 
 
@@ -63,7 +65,7 @@ def auxiliary(name, way, epochs, batch):
         epochs=epochs, batch_size=batch, lr=1e-4, lr_min=1e-4, xyz_scale=50.0, modality_dropout=0.0,
         auxiliary_losses=True,
     )
-    keep(f"{name}-{way}-auxiliary", train_fusion(network(name, way, params), *splits, params, 1, "test"))
+    keep(f"{name}-{way}-auxiliary", train_fusion(network(name, way, params), *splits, params, Run(1, "test")))
 
 
 def contrastive(steps, embedder):
@@ -72,7 +74,7 @@ def contrastive(steps, embedder):
         steps=steps, batch_size=16, schedule="constant", lr=1e-4, temperature="learned", temperature_lr=1e-3,
         weight_decay=1e-2, twins=True, mirror=True, permute_colours=True, unlabelled=False, validate_every=1,
     )
-    keep("cilp", pretrain(*pairs, params, embedder, 1, "test"))
+    keep("cilp", pretrain(*pairs, params, embedder, Run(1, "test")))
 
 
 classifier("late", "strided", 2, 17)  # 48 samples: batches of 17, 17 and 14, of which the odd ones part unequally
@@ -149,7 +151,7 @@ def test_pretraining_needs_equal_shares(monkeypatch):
     with pytest.raises(
         UserError, match=r"^cilp\.batch_size is 7, which 2 processes cannot share equally; change either"
     ):
-        pretrain(pairs, pairs, cilp, params.section(settings, "embedder", EmbedderParams), 1, "test")
+        pretrain(pairs, pairs, cilp, params.section(settings, "embedder", EmbedderParams), Run(1, "test"))
 
 
 def test_shares_make_up_the_batch_and_weights_its_mean():

@@ -20,7 +20,7 @@ from cilp.models.embedder import build
 from cilp.report.data_efficiency import WAYS, draw_efficiency, efficiency_markdown
 from cilp.training.classifier import TrainingParams, logits_of, score
 from cilp.training.inputs import ImageSplit, load_split
-from cilp.training.loop import steps_of_a_pass
+from cilp.training.loop import Run, steps_of_a_pass
 
 CPU = torch.device("cpu")
 EMBEDDER = {"rgb": "shading", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0, "zero_background": True,
@@ -75,7 +75,7 @@ def test_a_head_on_both_embeddings_learns_and_leaves_the_embedders_as_they_are()
     before = [parameter.clone() for embedder in embedders for parameter in embedder.parameters()]
     train, valid = (seen_by(embedders, split) for split in drawn(make_packed(), 8, 0))
     long = replace(PROTOCOL, epochs=150, lr=1e-2)
-    done = head_on(train, valid, long, 0, "test")
+    done = head_on(train, valid, long, Run(0, "test"))
     assert score(logits_of(done.model, train), train.label)[1] == 1.0
     after = [parameter for embedder in embedders for parameter in embedder.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -23,6 +23,7 @@ from cilp.sensors import MAX_RANGE
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 
 CPU = torch.device("cpu")
 COURSE = Course(steps=4, batch_size=16, twins=True, mirror=True, permute_colours=True, validate_every=2)
@@ -44,7 +45,7 @@ def splits():
 
 def train(splits, fusion="add", course=COURSE, own=OWN, seed=1):
     arguments = {"fusion": fusion, "downsampling": "strided", **NORMALISED}
-    return train_fusion(arguments, *splits, course, PROTOCOL, own, seed, "test")
+    return train_fusion(arguments, *splits, course, PROTOCOL, own, Run(seed, "test"))
 
 
 def weights(model):

@@ -25,6 +25,7 @@ from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import prepare_device
 from cilp.training.inputs import ImageSplit, LidarSplit, load_split
+from cilp.training.loop import Run
 
 CPU = torch.device("cpu")
 EMBEDDER = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
@@ -50,7 +51,7 @@ def train(packed, target=None, course=COURSE, protocol=PROTOCOL, seed=1, valid_t
     pairs, valid = load_training_pairs(packed, None, course.mirror, CPU), load_split(packed, "val", CPU)
     target = labels(packed) if target is None else target
     valid_target = valid.label if valid_target is None else valid_target
-    return train_image(pairs, target, valid, valid_target, course, protocol, EMBEDDER, seed, "test")
+    return train_image(pairs, target, valid, valid_target, course, protocol, EMBEDDER, Run(seed, "test"))
 
 
 def weights(model):
@@ -127,7 +128,7 @@ def test_it_sees_the_images_that_cilp_sees(packed, monkeypatch):
         **vars(COURSE),
     )  # fmt: skip
     valid = load_pairs([(packed, packed.rows("val"))], CPU)
-    pretraining.pretrain(load_training_pairs(packed, None, True, CPU), valid, cilp, EMBEDDER, 1, "test")
+    pretraining.pretrain(load_training_pairs(packed, None, True, CPU), valid, cilp, EMBEDDER, Run(1, "test"))
     assert len(images) == COURSE.steps and all(map(torch.equal, images, seen))
 
 

@@ -15,6 +15,7 @@ from cilp.training import step as step_module
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.step import Step
 
 PARAMS = TrainingParams(epochs=2, batch_size=20, lr=1e-3, lr_min=1e-6)  # of 48 samples: the last batch is smaller
@@ -26,8 +27,9 @@ def splits(device):
     return [load_split(packed, split, torch.device(device)) for split in ("train", "val")]
 
 
-def train(device="cpu", **kwargs):
-    return train_classifier(lambda: fusion.build("add", "maxpool", 50.0), *splits(device), PARAMS, 1, "test", **kwargs)
+def train(device="cpu", section=""):
+    run = Run(1, "test")
+    return train_classifier(lambda: fusion.build("add", "maxpool", 50.0), *splits(device), PARAMS, run, section)
 
 
 def weights(model):
@@ -233,7 +235,7 @@ def test_inputs_made_beside_the_step_before_are_those_made_after_it(monkeypatch)
     params = TrainingParams(epochs=20, batch_size=20, lr=1e-3, lr_min=1e-6)
 
     def done():
-        return train_classifier(lambda: fusion.build("concat", "maxpool", 50.0), *data, params, 1, "test")
+        return train_classifier(lambda: fusion.build("concat", "maxpool", 50.0), *data, params, Run(1, "test"))
 
     beside = done()
     monkeypatch.setattr(Step, "preparing", lambda self: contextlib.nullcontext())
@@ -247,7 +249,7 @@ def test_a_forward_and_a_backward_pass_on_a_gpu_do_not_wait_for_the_host():
     """PyTorch reports every implicit synchronisation; once kernels are chosen there are none."""
     device = prepare_device("cuda")
     data = splits(device)
-    train_classifier(lambda: fusion.build("late", "strided", 50.0), *data, PARAMS, 1, "warm")
+    train_classifier(lambda: fusion.build("late", "strided", 50.0), *data, PARAMS, Run(1, "warm"))
     model = fusion.build("late", "strided", 50.0).to(device, memory_format=torch.channels_last)
     rows = torch.arange(20, device=device)
     torch.cuda.set_sync_debug_mode("error")

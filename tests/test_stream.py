@@ -13,7 +13,7 @@ from cilp.models import fusion
 from cilp.training import inputs, stream
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.inputs import load_split
-from cilp.training.loop import shuffled, steps_of_a_pass
+from cilp.training.loop import Run, shuffled, steps_of_a_pass
 
 CPU = torch.device("cpu")
 SHARD = 20
@@ -91,7 +91,7 @@ def test_a_streamed_training_set_is_learned_as_well(path, tight):
     train, valid, test = (load_split(data, split, CPU) for split in packed.SPLITS)
     assert train.shard == SHARD
     params = TrainingParams(epochs=20, batch_size=8, lr=1e-3, lr_min=1e-6)
-    done = train_classifier(lambda: fusion.build("late", "strided", 50.0), train, valid, params, 1, "test")
+    done = train_classifier(lambda: fusion.build("late", "strided", 50.0), train, valid, params, Run(1, "test"))
     assert len(done.history) == 20
     assert score(logits_of(done.model, test), test.label)[1] == 1.0
 
@@ -103,7 +103,7 @@ def test_a_streamed_training_set_takes_cilps_course(path, tight):
     course = Course(steps=100, batch_size=8, twins=True, mirror=True, permute_colours=True, validate_every=100)
     arguments = {"fusion": "late", "downsampling": "strided", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0}
     own = OwnParams("he", modality_dropout=0.1, auxiliary_losses=True)
-    done = train_fusion(arguments, train, valid, course, OneCycleParams(1e-3, 1e-2), own, 1, "test")
+    done = train_fusion(arguments, train, valid, course, OneCycleParams(1e-3, 1e-2), own, Run(1, "test"))
     assert score(logits_of(done.model, test), test.label)[1] == 1.0
 
 

@@ -12,6 +12,7 @@ from cilp.errors import UserError
 from cilp.models import fusion
 from cilp.training.classifier import TrainingParams, logits_of, train_classifier
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 
 SETTINGS = {"tracking": {"mode": "auto", "project": "cilp", "entity": None}}
 
@@ -36,7 +37,7 @@ def mirror(splits):
     params = TrainingParams(epochs=2, batch_size=4, lr=1e-3, lr_min=1e-6)
     with tracking.start_run(SETTINGS, "fusion", "late-strided-1", {"fusion": "late", "epochs": 2}) as run:
         done = train_classifier(
-            lambda: fusion.build("late", "strided", 50.0), train, valid, params, 1, "test", run.log_epoch
+            lambda: fusion.build("late", "strided", 50.0), train, valid, params, Run(1, "test", run.log_epoch)
         )
         run.finish_classifier(done, {"test_accuracy": 0.5}, test, logits_of(done.model, test))
     return done

@@ -20,6 +20,7 @@ from cilp.training import checkpoint, step
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import EVALUATION_BATCH, cpu_name, describe, exact_products, prepare_device
 from cilp.training.inputs import load_split, xyza
+from cilp.training.loop import Run
 from cilp.training.seeds import check_seeds, summarise
 
 PARAMS = TrainingParams(epochs=2, batch_size=10, lr=1e-3, lr_min=1e-6)
@@ -34,9 +35,9 @@ def splits():
     return [load_split(packed, split, CPU) for split in ("train", "val", "test")]
 
 
-def train(splits, seed=1, params=PARAMS, name="add", downsampling="strided", **kwargs):
+def train(splits, seed=1, params=PARAMS, name="add", downsampling="strided"):
     return train_classifier(
-        lambda: fusion.build(name, downsampling, 50.0), splits[0], splits[1], params, seed, "test", **kwargs
+        lambda: fusion.build(name, downsampling, 50.0), splits[0], splits[1], params, Run(seed, "test")
     )
 
 
@@ -76,9 +77,8 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss(splits):
 
     snapshots = []
     params = TrainingParams(epochs=6, batch_size=8, lr=2e-2, lr_min=0.0)  # too fast, so that the loss goes up again
-    done = train_classifier(
-        build, splits[0], splits[1], params, 3, "test", lambda epoch: snapshots.append(weights(seen["model"]).clone())
-    )
+    run = Run(3, "test", lambda epoch: snapshots.append(weights(seen["model"]).clone()))
+    done = train_classifier(build, *splits[:2], params, run)
     losses = [epoch.valid_loss for epoch in done.history]
     assert done.best == done.history[losses.index(min(losses))] != done.history[-1]
     assert torch.equal(weights(done.model), snapshots[done.best.epoch - 1])

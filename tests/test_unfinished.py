@@ -18,6 +18,7 @@ from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.cost import CostMeter
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
+from cilp.training.loop import Run
 from cilp.training.unfinished import Unfinished, UnfinishedRuns
 
 CPU = torch.device("cpu")
@@ -42,7 +43,7 @@ def classifier(packed, state=None):
     train, valid = (load_split(packed, split, CPU) for split in ("train", "val"))
     params = TrainingParams(epochs=4, batch_size=13, lr=1e-3, lr_min=1e-6)  # two steps an epoch
     return train_classifier(
-        lambda: fusion.build("add", "strided", 50.0), train, valid, params, 1, "test", unfinished=state
+        lambda: fusion.build("add", "strided", 50.0), train, valid, params, Run(1, "test", unfinished=state)
     )
 
 
@@ -53,7 +54,7 @@ def contrastive(packed, state=None):
         weight_decay=1e-2, twins=True, mirror=True, permute_colours=True, unlabelled=False, validate_every=3,
     )  # fmt: skip
     embedder = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
-    return pretrain(train, valid, params, embedder, 1, "test", unfinished=state)
+    return pretrain(train, valid, params, embedder, Run(1, "test", unfinished=state))
 
 
 def fusion_course(packed, state=None):
@@ -63,7 +64,7 @@ def fusion_course(packed, state=None):
     arguments = {"fusion": "add", "downsampling": "strided", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0}
     own = OwnParams("he", modality_dropout=0.5, auxiliary_losses=True)
     return train_fusion(
-        arguments, train, valid, course, OneCycleParams(1e-3, 1e-2), own, 1, "test", unfinished=state
+        arguments, train, valid, course, OneCycleParams(1e-3, 1e-2), own, Run(1, "test", unfinished=state)
     )  # fmt: skip
 
 

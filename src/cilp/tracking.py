@@ -38,7 +38,7 @@ TABLE_ROWS = 16
 """Test samples shown in the table of predictions: the first of each class."""
 
 
-class Run:
+class MirroredRun:
     """One run; without W&B (not installed, disabled, or gone in the middle) it swallows what it is told."""
 
     def __init__(self, wandb_run: Any = None):
@@ -102,14 +102,14 @@ class Run:
             _dies(error)
             self.wandb_run = None
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> "MirroredRun":
         return self
 
     def __exit__(self, failure: Any, *_: object) -> None:
         self._tell(lambda run: run.finish(exit_code=0 if failure is None else 1))
 
 
-def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str, Any]) -> Run:
+def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str, Any]) -> MirroredRun:
     """Start the W&B run ``name`` within ``group``; ``settings`` is the content of ``params.yaml``.
 
     Raises:
@@ -120,11 +120,11 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
     if mode not in MODES:
         raise UserError(f"WANDB_MODE is {mode!r}; legal values: {', '.join(MODES)}.")
     if mode == "disabled" or not world().leads or _gone:
-        return Run()
+        return MirroredRun()
     try:
         import wandb
     except ImportError:
-        return Run()
+        return MirroredRun()
     asked_online = mode == "online"
     if mode == "auto":
         mode = "online" if _has_key() and not _unreachable else "offline"
@@ -169,7 +169,7 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
             run = init("offline")
         except Exception as error:
             _dies(error)
-            return Run()
+            return MirroredRun()
     except ValueError as error:  # pydantic's, whose text quotes the value: an address may hold a token
         names = ["WANDB_" + str(detail["loc"][0]).upper() for detail in getattr(error, "errors", list)()]
         raise UserError(
@@ -180,8 +180,8 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
         if asked_online:
             raise
         _dies(error)
-        return Run()
-    started = Run(run)
+        return MirroredRun()
+    started = MirroredRun(run)
     started._tell(lambda run: run.define_metric("valid_loss", summary="min"))
     for name in ("valid_accuracy", "valid_cosine", "valid_twin_accuracy", "valid_recall_at_1"):
         started._tell(lambda run, name=name: run.define_metric(name, summary="max"))

@@ -16,7 +16,7 @@ from cilp.models import embedder, fusion
 from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.inputs import Split, load_split
-from cilp.training.loop import shuffled
+from cilp.training.loop import Run, shuffled
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import reference_loop
@@ -81,7 +81,7 @@ def test_its_training_is_ours_step_by_step(name, downsampling):
     def build():
         return fusion.build(name, downsampling, 50.0).double()
 
-    done = train_classifier(build, train, valid, protocol, seed=3, label="ours")
+    done = train_classifier(build, train, valid, protocol, Run(3, "ours"))
     torch.manual_seed(3)
     initial, theirs, kept = build(), *(reference_loop.fusion_network(name, downsampling).double() for _ in range(2))
     reference_loop.copy_weights(initial, theirs)

@@ -17,9 +17,8 @@ from cilp.contrastive.pairs import Pairs, View, passes
 from cilp.training.classifier import logits_of, score
 from cilp.training.distributed import world
 from cilp.training.inputs import Split
-from cilp.training.loop import Batch, Trained, fit
+from cilp.training.loop import Batch, Run, Trained, fit
 from cilp.training.optimizers import AdamW
-from cilp.training.unfinished import Unfinished
 
 M = TypeVar("M", bound=nn.Module)
 Seen = Callable[[Tensor, View], tuple[Tensor, ...]]
@@ -79,10 +78,7 @@ def take_course(
     valid_target: Tensor,
     course: Course,
     protocol: OneCycleParams,
-    seed: int,
-    label: str,
-    on_validation: Callable[[CourseValidation], None] = lambda validation: None,
-    unfinished: Unfinished | None = None,
+    run: Run[CourseValidation],
 ) -> Trained[M, CourseValidation]:
     """Train what ``build`` returns and keep the weights with the lowest loss on ``valid_target``.
 
@@ -92,15 +88,13 @@ def take_course(
         valid_target: the same of ``valid``, (V,), whose labels nothing is chosen by.
         course: how many steps, on which batches, varied how, and when to validate. The batch is all pairs if there are
             fewer, as there may be with labels.
-        seed: decides initial weights, order and variations, and on one machine every bit of the result, with or without
-            an interruption from which ``unfinished`` goes on.
 
     Raises:
         UserError: the batch is larger than memory, or the loss is no longer a number.
     """
     course = replace(course, batch_size=min(course.batch_size, len(pairs), pairs.shard or len(pairs)))
     device = pairs.scene.device
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = build().to(device, memory_format=torch.channels_last)
     network = world().wrap(model)
     optimizer = AdamW(model.parameters(), lr=protocol.lr, weight_decay=protocol.weight_decay, fused=True)
@@ -115,24 +109,22 @@ def take_course(
         model,
         optimizer,
         schedule,
-        _varied(pairs, course, seed),
+        _varied(pairs, course, run.seed),
         lambda rows, view: (*seen(rows, view), target[rows]),
         lambda *inputs: binary_cross_entropy_with_logits(network(*inputs[:-1]), inputs[-1]),
         validate,
+        run,
         steps=course.steps,
         every=course.validate_every,
         samples=course.steps * course.batch_size,
         figures=CourseValidation,
-        label=label,
         section="image_classifier",
         batch_section="cilp",
         summary=lambda latest: (
             f"step {latest.step}/{course.steps}  loss {latest.train_loss:.4f}  "
             f"valid accuracy {latest.valid_accuracy:.4f}"
         ),
-        on_validation=on_validation,
         names=lambda rows: f"pairs of the scenes {pairs.scene[rows].tolist()}",
-        unfinished=unfinished,
     )
 
 

@@ -14,7 +14,7 @@ from cilp.models.blocks import classifier_head
 from cilp.packed import Packed
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import Split, directions
-from cilp.training.loop import Trained, steps_of_a_pass
+from cilp.training.loop import Run, Trained, steps_of_a_pass
 
 P = TypeVar("P", bound=TrainingParams)
 
@@ -97,12 +97,11 @@ def side_by_side(rgb: Embedded, lidar: Embedded) -> Embedded:
     return Embedded(torch.cat([rgb.embedding, lidar.embedding], dim=1), rgb.label)
 
 
-def head_on(
-    train: Embedded, valid: Embedded, protocol: TrainingParams, seed: int, label: str
-) -> Trained[nn.Module, Epoch]:
+def head_on(train: Embedded, valid: Embedded, protocol: TrainingParams, run: Run[Epoch]) -> Trained[nn.Module, Epoch]:
     """A classifier's head, trained on frozen embeddings."""
     width = train.embedding.shape[1]
-    return train_classifier(
-        lambda: nn.Sequential(*classifier_head(width), nn.Flatten(0)), train, valid, protocol, seed, label,
-        section="data_efficiency.head",
-    )  # fmt: skip
+
+    def build() -> nn.Module:
+        return nn.Sequential(*classifier_head(width), nn.Flatten(0))
+
+    return train_classifier(build, train, valid, protocol, run, "data_efficiency.head")

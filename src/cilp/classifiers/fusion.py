@@ -12,8 +12,7 @@ from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.models import fusion
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import Split
-from cilp.training.loop import Trained
-from cilp.training.unfinished import Unfinished
+from cilp.training.loop import Run, Trained
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -45,10 +44,7 @@ def train_fusion(
     train: Split,
     valid: Split,
     protocol: FusionProtocol,
-    seed: int,
-    label: str,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    unfinished: Unfinished | None = None,
+    run: Run[Epoch],
     build: Callable[..., N] = fusion.build,
 ) -> Trained[N, Epoch]:
     """Train what ``build`` makes of ``arguments`` on every sensor, or, with modality dropout, now and then on one.
@@ -61,11 +57,9 @@ def train_fusion(
         UserError: as ``train_classifier`` does.
     """
     if protocol.modality_dropout:
-        train = ModalityDropout.of(train, protocol.modality_dropout, seed)
+        train = ModalityDropout.of(train, protocol.modality_dropout, run.seed)
     if protocol.auxiliary_losses:
         train, build = OneLabelEach.of(train), with_losses(build)
-    done = train_classifier(
-        lambda: build(**arguments), train, valid, protocol, seed, label, on_epoch, unfinished,
-        section=f"fusion.{arguments['fusion']}",
-    )  # fmt: skip
+    section = f"fusion.{arguments['fusion']}"
+    done = train_classifier(lambda: build(**arguments), train, valid, protocol, run, section)
     return replace(done, model=without_losses(done.model)) if protocol.auxiliary_losses else done

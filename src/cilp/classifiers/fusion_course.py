@@ -1,6 +1,5 @@
 """A fusion that takes CILP's course: inputs normalised as the embedders', begun and trained as they are, on labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,8 +15,7 @@ from cilp.models import normalised_fusion
 from cilp.models.embedder import initialise
 from cilp.training.distributed import world
 from cilp.training.inputs import Split
-from cilp.training.loop import Trained
-from cilp.training.unfinished import Unfinished
+from cilp.training.loop import Run, Trained
 
 LEAST_BATCH = 4
 """Samples of two scenes, for each process: with modality dropout, what one lacks hangs on another."""
@@ -49,10 +47,7 @@ def train_fusion(
     course: Course,
     protocol: OneCycleParams,
     own: OwnParams,
-    seed: int,
-    label: str,
-    on_validation: Callable[[CourseValidation], None] = lambda validation: None,
-    unfinished: Unfinished | None = None,
+    run: Run[CourseValidation],
 ) -> Trained[nn.Module, CourseValidation]:
     """Train the fusion of ``normalised_fusion.build``'s ``arguments``; the best weights are those with the lowest loss
     of what the fusion says on ``valid``.
@@ -65,7 +60,7 @@ def train_fusion(
     if own.modality_dropout:
         if (least := LEAST_BATCH * world().size) > course.batch_size:
             raise UserError(f"with modality dropout cilp.batch_size must be {least} or more; got {course.batch_size}.")
-        train = ModalityDropout.of(train, own.modality_dropout, seed)
+        train = ModalityDropout.of(train, own.modality_dropout, run.seed)
     if own.auxiliary_losses:
         build, target = with_losses(build), target.unsqueeze(1).expand(-1, LOGITS)
 
@@ -82,10 +77,7 @@ def train_fusion(
         valid.label,
         course,
         protocol,
-        seed,
-        label,
-        on_validation,
-        unfinished,
+        run,
     )
     return replace(done, model=without_losses(done.model)) if own.auxiliary_losses else done
 

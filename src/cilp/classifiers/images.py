@@ -6,8 +6,6 @@ unlabelled pairs as well: cross-modal distillation (Gupta et al. 2016, arXiv:150
 (Hinton et al. 2015, arXiv:1503.02531) at temperature 1.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -17,8 +15,7 @@ from cilp.models.embedder import EmbedderParams
 from cilp.models.image_classifier import ImageClassifier, build
 from cilp.models.lidar import LidarClassifier
 from cilp.training.inputs import ImageSplit, Split, in_order
-from cilp.training.loop import Trained
-from cilp.training.unfinished import Unfinished
+from cilp.training.loop import Run, Trained
 
 
 def images_of(split: Split) -> Pairs:
@@ -44,10 +41,7 @@ def train_image(
     course: Course,
     protocol: OneCycleParams,
     embedder: EmbedderParams,
-    seed: int,
-    label: str,
-    on_validation: Callable[[CourseValidation], None] = lambda validation: None,
-    unfinished: Unfinished | None = None,
+    run: Run[CourseValidation],
 ) -> Trained[ImageClassifier, CourseValidation]:
     """Train on the images of ``pairs``, told ``target``: labels, or a teacher's ``answers``.
 
@@ -62,8 +56,5 @@ def train_image(
         valid_target,
         course,
         protocol,
-        seed,
-        label,
-        on_validation,
-        unfinished,
+        run,
     )

@@ -1,7 +1,7 @@
 """A LiDAR classifier, and what pretrained embedders make of images through its head, trained on any data."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -14,8 +14,7 @@ from cilp.models.lidar import LidarClassifier
 from cilp.models.rgb2lidar import ProjectedHead, RgbToLidar
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import LidarSplit, Split
-from cilp.training.loop import Trained
-from cilp.training.unfinished import Unfinished
+from cilp.training.loop import Run, Trained
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,11 @@ def train_lidar(
     protocol: TrainingParams,
     train: Split,
     valid: Split,
-    seed: int,
-    label: str,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    unfinished: Unfinished | None = None,
+    run: Run[Epoch],
 ) -> Trained[LidarClassifier, Epoch]:
     """The classifier that knows only LiDAR, from random weights."""
-    return train_classifier(
-        lambda: lidar.build(**embedder.arguments()), LidarSplit.of(train), LidarSplit.of(valid), protocol, seed, label,
-        on_epoch, unfinished, section="lidar",
-    )  # fmt: skip
+    splits = LidarSplit.of(train), LidarSplit.of(valid)
+    return train_classifier(lambda: lidar.build(**embedder.arguments()), *splits, protocol, run, "lidar")
 
 
 def train_rgb2lidar(
@@ -63,8 +57,7 @@ def train_bridge(
 ) -> Trained[ProjectedHead, Epoch]:  # fmt: skip
     """The same on embeddings: image embeddings of training and validation pairs, and those (N, 200) to map them to."""
     both = [(one.embedding, other) for one, other in zip(seen, wanted, strict=True)]
-    projector = train_projector(*both, protocol.projector, seed, f"projector, {label}", section="projector")
-    return train_classifier(
-        lambda: projected_head(projector.model, classifier.head), *seen, protocol.rgb2lidar, seed,
-        f"RGB-to-LiDAR, {label}", section="rgb2lidar",
-    )  # fmt: skip
+    first, then = (Run(seed, f"{part}, {label}") for part in ("projector", "RGB-to-LiDAR"))
+    projector = train_projector(*both, protocol.projector, first, "projector").model
+    head = classifier.head
+    return train_classifier(lambda: projected_head(projector, head), *seen, protocol.rgb2lidar, then, "rgb2lidar")

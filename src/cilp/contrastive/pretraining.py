@@ -1,7 +1,7 @@
 """Contrastive pretraining of an image and a LiDAR embedder on pairs, without labels."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +16,8 @@ from cilp.models.embedder import EmbedderParams
 from cilp.training.device import exact_products
 from cilp.training.distributed import world
 from cilp.training.inputs import in_order
-from cilp.training.loop import Batch, Trained, fit
+from cilp.training.loop import Batch, Run, Trained, fit
 from cilp.training.optimizers import AdamW
-from cilp.training.unfinished import Unfinished
 
 SCHEDULES = ("1cycle", "constant")
 TEMPERATURES = ("learned", "one")
@@ -77,15 +76,9 @@ def pretrain(
     valid: Pairs,
     params: CilpParams,
     embedder: EmbedderParams,
-    seed: int,
-    label: str,
-    on_validation: Callable[[Validation], None] = lambda validation: None,
-    unfinished: Unfinished | None = None,
+    run: Run[Validation],
 ) -> Trained[Cilp, Validation]:
     """Train CILP on ``train`` and keep the weights with the lowest loss on ``valid``.
-
-    ``seed`` decides initial weights, order and variations; on one machine it decides every bit of the result, with or
-    without an interruption from which ``unfinished`` goes on.
 
     Raises:
         UserError: the batch is larger than the training set or than memory, or the loss is no longer a number.
@@ -96,7 +89,7 @@ def pretrain(
         raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {at_once} {where} pairs; lower it.")
     device, processes = train.rgb.device, world()
     processes.check_divides(params.batch_size, "cilp.batch_size")
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = build(**embedder.arguments()).to(device, memory_format=torch.channels_last)
     if params.temperature == "one":
         model.log_scale.data.zero_()
@@ -142,20 +135,18 @@ def pretrain(
         model,
         optimizer,
         schedule,
-        _varied(train, params, seed),
+        _varied(train, params, run.seed),
         train.inputs,
         loss_of,
         validate,
+        run,
         steps=params.steps,
         every=params.validate_every,
         samples=params.steps * params.batch_size,
         figures=Validation,
-        label=label,
         section="cilp",
         summary=summary,
-        on_validation=on_validation,
         names=lambda rows: f"pairs of the scenes {train.scene[rows].tolist()}",
-        unfinished=unfinished,
         gathers=True,
     )
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from cilp.models.projector import Projector
 from cilp.models.rgb2lidar import ProjectedHead
 from cilp.training.classifier import TrainingParams
 from cilp.training.distributed import world
-from cilp.training.loop import Trained, fit, shuffled, steps_of_a_pass
+from cilp.training.loop import Run, Trained, fit, shuffled, steps_of_a_pass
 from cilp.training.optimizers import AdamW
 
 
@@ -44,9 +43,7 @@ def train_projector(
     train: tuple[Tensor, Tensor],
     valid: tuple[Tensor, Tensor],
     params: ProjectorParams,
-    seed: int,
-    label: str,
-    on_epoch: Callable[[ProjectorEpoch], None] = lambda epoch: None,
+    run: Run[ProjectorEpoch],
     section: str = "",
 ) -> Trained[Projector, ProjectorEpoch]:
     """Fit a projector that maps the first embeddings of a pair (N, 200) to the second (N, 200), both frozen.
@@ -55,8 +52,8 @@ def train_projector(
         UserError: the batch is larger than the training set or than memory, or the loss is no longer a number.
     """
     source, target = train
-    batches = shuffled(len(source), params.batch_size, seed, source.device, section)
-    torch.manual_seed(seed)
+    batches = shuffled(len(source), params.batch_size, run.seed, source.device, section)
+    torch.manual_seed(run.seed)
     model = Projector().to(source.device)
     network = world().wrap(model)
     steps = steps_of_a_pass(len(source), params.batch_size)
@@ -74,16 +71,15 @@ def train_projector(
         lambda rows: (source[rows], target[rows]),
         lambda rgb, lidar: mse_loss(network(rgb), lidar),
         validate,
+        run,
         steps=params.epochs * steps,
         every=steps,
         samples=params.epochs * len(source),
         figures=ProjectorEpoch,
-        label=label,
         section=section,
         summary=lambda epoch: (
             f"epoch {epoch.epoch}/{params.epochs}  loss {epoch.train_loss:.5f}  cosine {epoch.valid_cosine:.4f}"
         ),
-        on_validation=on_epoch,
         names=lambda rows: f"training pairs {rows.tolist()}",
     )
 

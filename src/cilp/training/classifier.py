@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp.training.distributed import world
 from cilp.training.inputs import Split, in_order
-from cilp.training.loop import Trained, fit, shuffled, steps_of_a_pass
+from cilp.training.loop import Run, Trained, fit, shuffled, steps_of_a_pass
 from cilp.training.optimizers import Adam
-from cilp.training.unfinished import Unfinished
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,19 @@ def train_classifier(
     train: Split,
     valid: Split,
     params: TrainingParams,
-    seed: int,
-    label: str,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    unfinished: Unfinished | None = None,
+    run: Run[Epoch],
     section: str = "",
 ) -> Trained[nn.Module, Epoch]:
     """Train what ``build`` returns on ``train`` and keep the weights with the lowest loss on ``valid``.
 
-    ``seed`` decides initial weights and order of the samples; on one machine it decides every bit of the result, with
-    or without an interruption from which ``unfinished`` goes on. ``section`` of ``params.yaml`` holds ``params``.
+    ``section`` of ``params.yaml`` holds ``params``.
 
     Raises:
         UserError: the batch is larger than the training set or than memory, or the loss is no longer a number.
     """
     device = train.label.device
-    batches = shuffled(len(train), params.batch_size, seed, device, section, train.shard)
-    torch.manual_seed(seed)
+    batches = shuffled(len(train), params.batch_size, run.seed, device, section, train.shard)
+    torch.manual_seed(run.seed)
     model = build().to(device, memory_format=torch.channels_last)
     network = world().wrap(model)
     steps = steps_of_a_pass(len(train), params.batch_size, train.shard)
@@ -84,20 +80,31 @@ def train_classifier(
         lambda rows: (*train.inputs(rows), train.label[rows]),
         lambda *inputs: binary_cross_entropy_with_logits(network(*inputs[:-1]), inputs[-1]),
         validate,
+        run,
         steps=params.epochs * steps,
         every=steps,
         samples=params.epochs * len(train),
         figures=Epoch,
-        label=label,
         section=section,
         summary=lambda epoch: (
             f"epoch {epoch.epoch}/{params.epochs}  loss {epoch.train_loss:.4f}  "
             f"valid accuracy {epoch.valid_accuracy:.4f}"
         ),
-        on_validation=on_epoch,
         names=train.names,
-        unfinished=unfinished,
     )
+
+
+def held_out(done: Trained[nn.Module, Any], test: Split) -> tuple[dict[str, float], Tensor]:
+    """Figures of the weights that were kept, on validation and on the held-out ``test``, and its logits (N,)."""
+    logits = logits_of(done.model, test)
+    loss, accuracy = score(logits, test.label)
+    figures = {
+        "valid_loss": done.best.valid_loss,
+        "valid_accuracy": done.best.valid_accuracy,
+        "test_loss": loss,
+        "test_accuracy": accuracy,
+    }
+    return figures, logits
 
 
 @torch.inference_mode()

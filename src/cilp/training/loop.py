@@ -44,6 +44,20 @@ class Trained(Generic[M, F]):
     cost: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Run(Generic[F]):
+    """One run of a training: what all that is random in it comes from, and who follows it."""
+
+    seed: int
+    """Decides initial weights, the samples' order and variations, and on one machine every bit of the result."""
+    label: str
+    """What it is called, on the progress bar and in what is complained about."""
+    on_validation: Callable[[F], None] = lambda figures: None
+    """Is told the figures of every validation, those from before an interruption as well."""
+    unfinished: Unfinished | None = None
+    """Where what it needs to go on after an interruption is kept, if anywhere; the result is the same bits."""
+
+
 def shuffled(
     count: int, batch_size: int, seed: int, device: torch.device, section: str = "", shard: int | None = None
 ) -> Iterator[Batch]:
@@ -91,18 +105,16 @@ def fit(
     inputs_of: Callable[..., tuple[Tensor, ...]],
     loss_of: Callable[..., Tensor],
     validate: Callable[[int, float, float], F],
+    run: Run[F],
     *,
     steps: int,
     every: int,
     samples: int,
     figures: type[F],
-    label: str,
     section: str = "",
     batch_section: str | None = None,
     summary: Callable[[F], str],
-    on_validation: Callable[[F], None],
     names: Callable[[Tensor], str],
-    unfinished: Unfinished | None = None,
     gathers: bool = False,
 ) -> Trained[M, F]:
     """Take ``steps`` steps, validate after ``every`` so many and at the end, and keep the best weights.
@@ -116,9 +128,7 @@ def fit(
         section: of ``params.yaml`` that holds the batch size and the learning rate, for what is complained about.
         batch_section: the one that holds the batch size, if that is another.
         summary: figures in a few words, for the progress bar.
-        on_validation: is told all figures, those from before an interruption as well.
         names: what the rows of a batch are called where it is complained about.
-        unfinished: where what an interrupted run needs to go on is kept, if anywhere.
         gathers: whether ``loss_of`` gathers what other processes embed, hence is the loss of the whole batch.
 
     Of several processes (``cilp.training.distributed``), each gets its share of a batch's rows as ``inputs_of``'s first
@@ -128,6 +138,7 @@ def fit(
         UserError: the loss is no longer a number, or memory is too small for a batch.
     """
     device, processes = next(model.parameters()).device, world()
+    label, unfinished = run.label, run.unfinished
     single = processes.size == 1
 
     def weighted(*inputs: Tensor) -> Tensor:
@@ -149,7 +160,7 @@ def fit(
         print(f"{label}: goes on after step {done} of {steps}")
     seen = sum(len(rows) for rows, *_ in itertools.islice(batches, done))
     for entry in history:
-        on_validation(entry)
+        run.on_validation(entry)
     with ProgressBar(label, samples, unit="samples", done=seen) as bar:
         while done < steps:
             start = time.perf_counter()
@@ -192,7 +203,7 @@ def fit(
                 kept = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
             history.append(latest)
             bar.advance(0, summary(latest))
-            on_validation(latest)
+            run.on_validation(latest)
             if unfinished is not None and processes.leads and unfinished.due(last=done == steps):
                 parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "cost": meter}
                 state = {name: part.state_dict() for name, part in parts.items()}
