@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cilp import packed, params
-from cilp.contrastive.frozen import embed_split
 from cilp.contrastive.loss import contrastive_loss
 from cilp.contrastive.pairs import load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
+from cilp.embeddings import embed_split
 from cilp.evaluation.failures import first
 from cilp.models import embedder, fusion, lidar
 from cilp.models.embedder import EmbedderParams

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python benchmarks/joint_parts.py
 
-``joint`` of ``more_seeds.py``, with max-pooling and at all of the learning rate on scenes in which size tells nothing
+``joint`` of ``more_seeds.py``, with max-pooling and at the full learning rate on scenes in which size tells nothing
 of the shape (``dvc repro pack_random_size``), is the image's and the LiDAR's network, whose logits add up. So each of
 its two parts can be asked by itself, after each epoch of the training. Writes what all of them say into ``docs/``,
 where it goes on when it is started again (delete that file to begin anew), and table and figure into

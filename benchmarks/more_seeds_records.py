@@ -124,7 +124,7 @@ RECORDS = {
 RECORDS["half_rate"] = replace(
     RECORDS["random_size"], name="half-rate-seeds", prefix="half_rate_", rate=0.5,
     beside=(JOINT, AUXILIARY, *WITH_LOSSES, DECISION),
-    against=Beside("random_size", "/slower", "all of the learning rate", "half of it"),
+    against=Beside("random_size", "/slower", "full learning rate", "half of it"),
 )  # fmt: skip
 RECORDS["registered"] = replace(
     RECORDS["half_rate"], name="registered-seeds", prefix="registered_", further=range(51, 54), ticks=(), beside=(),

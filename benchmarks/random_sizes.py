@@ -7,6 +7,7 @@ Reads the records of ``more_seeds.py`` and ``course_cues.py`` in ``docs/``; trai
 
 import json
 from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from statistics import fmean
 
@@ -32,20 +33,20 @@ def main() -> None:
 def table() -> str:
     """Markdown under a title that is left out where it is put; accuracies in percent."""
     rows = {
-        "the study's protocol at half its learning rate": tested("half_rate"),
+        "reference protocol, half the learning rate": tested("half_rate"),
         "the same with a loss for each sensor": tested("half_rate", WITH_LOSSES),
         "CILP's course": tested("course"),
         "CILP's course, other seeds": tested("course_more"),
-        "CILP's course, trained anew": tested("replication"),
+        "CILP's course, replication": tested("replication"),
         "CILP's course with a loss for each sensor": tested("course_auxiliary"),
     }
     dark = {
         "CILP's course": asked(COURSE.results),
         "CILP's course, other seeds": asked(MORE_OF_COURSE.results),
-        "CILP's course, trained anew": asked(REPLICATION.results),
+        "CILP's course, replication": asked(REPLICATION.results),
         "CILP's course with a loss for each sensor": asked(COURSE.results, "-auxiliary"),
     }
-    head = ["right on, of 100 (max-pooling)", "seeds", *(TITLES.get(fusion, fusion) for fusion in FUSIONS)]
+    head = ["accuracy, % (max-pooling)", "seeds", *(TITLES.get(fusion, fusion) for fusion in FUSIONS)]
     lines = ["# title", "", f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     lines += [line(name, row) for name, row in rows.items()]
     lines += [line(f"in the dark: {name}", row) for name, row in dark.items()]
@@ -55,8 +56,13 @@ def table() -> str:
 def line(name: str, row: Row) -> str:
     """One row; of a fusion that was not trained so, a dash."""
     (seeds,) = {count for _, count in row.values()}
-    cells = [f"{100 * row[fusion][0]:.1f}" if fusion in row else "-" for fusion in FUSIONS]
+    cells = [percent(row[fusion][0]) if fusion in row else "-" for fusion in FUSIONS]
     return f"| {name} | {seeds} | {' | '.join(cells)} |"
+
+
+def percent(share: float) -> str:
+    """To one decimal, halves up: a mean over seeds often is one, which binary floats have a little above or below."""
+    return str(Decimal(f"{100 * share:.6f}").quantize(Decimal("0.1"), ROUND_HALF_UP))
 
 
 def tested(scenes: str, called: Mapping[str, str] | None = None) -> Row:

@@ -8,7 +8,8 @@ names, and evaluates the weights with the lowest validation loss on the held-out
 delete it to begin anew. Two hours on two cores; with ``--variants late-strided ...``, those alone. Ours are the
 study's, in ``metrics/``; with ``--seeds 54 55 ...``, which the study has not trained, both are trained here.
 
-A network's luck is in its first weights and in the order of its samples, and these differ between the two. With
+A network's luck is in its first weights and in the order of its samples. The order differs between the two, and of late
+fusion the first weights do. With
 ``--same-start`` the reference loop has ours: what then differs is rounding.
 """
 

@@ -13,13 +13,13 @@ from cilp import packed, params
 from cilp.atomic import write_json
 from cilp.classifiers.transfer import TransferProtocol, train_rgb2lidar
 from cilp.console import cli
-from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
 from cilp.models.embedder import EmbedderParams
 from cilp.models.lidar import LidarClassifier
+from cilp.training.checkpoint import load_frozen
 from cilp.training.classifier import TrainingParams
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split

@@ -15,13 +15,13 @@ from cilp import packed, params
 from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of
 from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
 from cilp.console import cli
-from cilp.contrastive.frozen import embed_split, load_frozen
 from cilp.contrastive.projection import ProjectorParams
-from cilp.embeddings import load_embeddings
+from cilp.embeddings import embed_split, load_embeddings
 from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.embedder import MODALITIES, EmbedderParams
 from cilp.models.image_classifier import build
 from cilp.models.lidar import LidarClassifier
+from cilp.training.checkpoint import load_frozen
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import ImageSplit, LidarSplit, load_split

@@ -14,10 +14,10 @@ from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.fewer_scenes import few, load_rows, protocol_of
 from cilp.classifiers.images import images_of, train_image
 from cilp.console import cli
-from cilp.contrastive.frozen import load_frozen
 from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.embedder import EmbedderParams
 from cilp.models.image_classifier import ImageClassifier
+from cilp.training.checkpoint import load_frozen
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import ImageSplit, load_split

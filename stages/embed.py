@@ -9,10 +9,10 @@ from pathlib import Path
 from cilp import packed, params
 from cilp.console import cli
 from cilp.console.progress import ProgressBar
-from cilp.contrastive.frozen import load_frozen
 from cilp.embeddings import embed_all, save_embeddings
 from cilp.models.cilp import Cilp
 from cilp.models.lidar import LidarClassifier
+from cilp.training.checkpoint import load_frozen
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.seeds import check_seeds

@@ -7,7 +7,7 @@ trained at that rate instead of its own, and what it writes is called ``<fusion>
 """
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
@@ -37,9 +37,10 @@ def main() -> None:
     name = f"{variant.fusion}-{variant.downsampling}"
 
     settings = params.load()
-    protocol = params.section(settings, f"fusion.{variant.fusion}", FusionProtocol)
     if variant.modality_dropout is not None:
-        protocol, name = replace(protocol, modality_dropout=variant.modality_dropout), f"{name}-dropout"
+        settings["fusion"][variant.fusion]["modality_dropout"] = variant.modality_dropout
+        name += "-dropout"
+    protocol = params.section(settings, f"fusion.{variant.fusion}", FusionProtocol)
     arguments = network(variant.fusion, variant.downsampling, protocol)
     seeds = check_seeds(params.lookup(settings, "seeds"))
     device = prepare_device(params.lookup(settings, "device"))

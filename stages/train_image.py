@@ -15,12 +15,11 @@ from cilp import packed, params, tracking
 from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.images import answers, train_image
 from cilp.console import cli
-from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.pairs import load_training_pairs
 from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
 from cilp.models.lidar import LidarClassifier
-from cilp.training.checkpoint import save_checkpoint
+from cilp.training.checkpoint import load_frozen, save_checkpoint
 from cilp.training.classifier import held_out
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import ImageSplit, load_split

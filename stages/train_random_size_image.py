@@ -14,11 +14,10 @@ from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.images import answers, train_image
 from cilp.classifiers.random_size import sizes
 from cilp.console import cli
-from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.pairs import load_training_pairs
 from cilp.models.embedder import EmbedderParams
 from cilp.models.lidar import LidarClassifier
-from cilp.training.checkpoint import save_checkpoint
+from cilp.training.checkpoint import load_frozen, save_checkpoint
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.loop import Run

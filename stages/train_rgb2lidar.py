@@ -14,14 +14,13 @@ from pathlib import Path
 
 from cilp import packed, params, tracking
 from cilp.console import cli
-from cilp.contrastive.frozen import load_frozen
 from cilp.contrastive.projection import projected_head
 from cilp.embeddings import load_embeddings
 from cilp.models.cilp import Cilp
 from cilp.models.lidar import LidarClassifier
 from cilp.models.projector import Projector
 from cilp.models.rgb2lidar import RgbToLidar
-from cilp.training.checkpoint import save_checkpoint
+from cilp.training.checkpoint import load_frozen, save_checkpoint
 from cilp.training.classifier import TrainingParams, held_out, logits_of, score, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split

@@ -6,17 +6,17 @@ import torch
 from synthetic import make_packed
 from torch.nn.functional import log_softmax, normalize
 
-from cilp.contrastive.frozen import embed_split, load_frozen
 from cilp.contrastive.loss import contrastive_loss, unscaled_loss
 from cilp.contrastive.pairs import View, batches, load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, score_projector, train_projector
 from cilp.contrastive.retrieval import ceilings, match_ranks, retrieval, twin_accuracy
+from cilp.embeddings import embed_split
 from cilp.errors import UserError
 from cilp.models import cilp, embedder, lidar, projector, rgb2lidar
 from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams, shading
-from cilp.training.checkpoint import save_checkpoint
+from cilp.training.checkpoint import load_frozen, save_checkpoint
 from cilp.training.classifier import TrainingParams, logits_of, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.inputs import LidarSplit, load_split

@@ -7,8 +7,7 @@ import pytest
 import torch
 from synthetic import make_packed
 
-from cilp.contrastive.frozen import embed_split
-from cilp.embeddings import FORMAT, embed_all, load_embeddings, save_embeddings
+from cilp.embeddings import FORMAT, embed_all, embed_split, load_embeddings, save_embeddings
 from cilp.errors import UserError
 from cilp.models import cilp
 from cilp.packed import SPLITS

@@ -12,7 +12,7 @@ from cilp.classifiers.fewer_scenes import (
     long_enough,
     side_by_side,
 )
-from cilp.contrastive.frozen import embed_split
+from cilp.embeddings import embed_split
 from cilp.errors import UserError
 from cilp.evaluation.data_efficiency import Reached, curves, read_reached, write_reached
 from cilp.models import image_classifier

@@ -83,19 +83,22 @@ def test_it_learns_from_one_loss_and_from_one_for_each_sensor(splits):
 
 def test_each_batch_is_varied_and_holds_both_shapes_of_its_scenes(splits, monkeypatch):
     """What a network sees are the pairs of a batch, both sensors mirrored alike."""
-    seen, drawn, apply = seen_by_networks(monkeypatch), [], View.apply
-    monkeypatch.setattr(View, "apply", lambda self, *both: drawn.append((self, both)) or apply(self, *both))
+    seen, drawn, of_images, of_ranges = seen_by_networks(monkeypatch), [], View.of_images, View.of_range_images
+    ranges_drawn = []
+    monkeypatch.setattr(View, "of_images", lambda self, rgb: drawn.append((self, rgb)) or of_images(self, rgb))
+    monkeypatch.setattr(
+        View, "of_range_images", lambda self, ranges: ranges_drawn.append((self, ranges)) or of_ranges(self, ranges)
+    )
     train(splits, course=replace(COURSE, steps=40, validate_every=40))
-    assert len(seen) == len(drawn) == 40 and len({view for view, _ in drawn}) > 10
+    assert len(seen) == len(drawn) == len(ranges_drawn) == 40 and len({view for view, _ in drawn}) > 10
     (split, _), scene_of = splits, {}
     for row, pixels in enumerate(split.rgb):
         scene_of[pixels.numpy().tobytes()] = int(split.scene[row])
-    for (image, xyza), (view, (rgb, ranges)) in zip(seen, drawn, strict=True):
+    for (image, xyza), (view, rgb), (other, ranges) in zip(seen, drawn, ranges_drawn, strict=True):
         scenes = [scene_of[pixels.numpy().tobytes()] for pixels in rgb]
-        assert all(scenes.count(scene) == 2 for scene in scenes)
-        varied, mirrored = apply(view, rgb, ranges)
-        torch.testing.assert_close(image, varied.permute(0, 3, 1, 2) / 255)
-        assert torch.equal(xyza[:, 3] == 1, mirrored < MAX_RANGE)
+        assert view == other and all(scenes.count(scene) == 2 for scene in scenes)
+        torch.testing.assert_close(image, of_images(view, rgb).permute(0, 3, 1, 2) / 255)
+        assert torch.equal(xyza[:, 3] == 1, of_ranges(view, ranges) < MAX_RANGE)
 
 
 def test_without_variation_the_pairs_are_seen_as_they_are(splits, monkeypatch):

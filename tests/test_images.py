@@ -118,8 +118,8 @@ def test_a_teacher_is_asked_once_and_answers_as_it_would_alone(packed):
 
 def test_it_sees_the_images_that_cilp_sees(packed, monkeypatch):
     """The same ones in the same batches, mirrored and coloured alike, so that steps are worth as much."""
-    seen, view = [], View.apply
-    monkeypatch.setattr(View, "apply", lambda self, *both: seen.append(view(self, *both)[0]) or view(self, *both))
+    seen, varied = [], View.of_images
+    monkeypatch.setattr(View, "of_images", lambda self, rgb: seen.append(varied(self, rgb)) or seen[-1])
     train(packed)
     images = [*seen]
     seen.clear()

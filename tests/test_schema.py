@@ -58,6 +58,11 @@ def test_the_defaults_are_legal():
         ("fusion.late.batch_size", 1601, "fusion.late.batch_size is 1601, but there are 1600 training samples; lower"),
         ("fusion.middle", {}, "fusion.middle is no known param"),
         ("fusion.late.modality_dropout", 1.5, "fusion.late.modality_dropout must lie between 0 and 1; got 1.5."),
+        (
+            "fusion.concat.batch_size",
+            1,
+            "fusion.concat.batch_size must be at least 2 for modality_dropout.fusion",
+        ),
         ("modality_dropout.fusion", ["middle"], "modality_dropout.fusion must be different names out of add"),
         ("modality_dropout.rate", 0.0, "modality_dropout.rate must be above 0 and at most 1; got 0.0."),
         ("random_size.seeds", [51, 51], "random_size.seeds must be a list of one or more different"),

@@ -95,6 +95,15 @@ def test_differences_that_are_all_equal_prove_no_more_than_that_they_agree_in_si
     assert difference(np.zeros(shape), 0.95).p == 1.0
 
 
+def test_differences_that_cancel_seed_by_seed_have_an_interval():
+    """One scene more for each of three seeds, another one each: no seed differs from the others on average."""
+    values = np.zeros((3, 100))
+    values[[0, 1, 2], [10, 20, 30]] = 1.0
+    found = difference(values, 0.95)
+    assert found.mean == pytest.approx(0.01) and found.low < -0.005 and found.high > 0.025
+    assert 0.1 < found.p < 0.5
+
+
 def test_of_fewer_scenes_than_seeds_the_scenes_decide_how_sure_one_is():
     from scipy.stats import t
 

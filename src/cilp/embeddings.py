@@ -1,19 +1,54 @@
-"""Embeddings of every split by frozen embedders: made once, kept in a file, and read by all that trains on them."""
+"""Embeddings of splits by frozen embedders: made once, kept in a file, and read by all that trains on them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cilp.atomic import check_archive, replacing
-from cilp.contrastive.frozen import Embedded, embed_split
 from cilp.errors import UserError
 from cilp.models.embedder import EMBEDDING, MODALITIES, Embedder
 from cilp.packed import SPLITS
 from cilp.training.distributed import world
-from cilp.training.inputs import Split
+from cilp.training.inputs import Split, in_order, seen_by
 
 FORMAT = "cilp-embeddings-1"
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A split as a frozen embedder sees it."""
+
+    embedding: Tensor  # (N, E) float32
+    label: Tensor  # (N,) float32, 1 for a sphere
+    shard = None  # a batch may take rows from anywhere
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
+        """Embeddings (B, E) of the given rows."""
+        return (self.embedding[rows],)
+
+    def select(self, rows: Tensor) -> "Embedded":
+        """The given rows alone."""
+        return Embedded(self.embedding[rows], self.label[rows])
+
+    def names(self, rows: Tensor) -> str:
+        """What the given rows are called in a message."""
+        return f"rows {rows.tolist()}"
+
+
+@torch.no_grad()
+def embed_split(embedder: Embedder, split: Split) -> Embedded:
+    """Run a frozen embedder over every sample once; an RGB embedder sees the images, a LiDAR embedder the ranges."""
+    seen = seen_by(split, [embedder.modality])
+    parts = [embedder(*seen.inputs(rows)) for rows in in_order(len(seen), seen.label.device)]
+    return Embedded(torch.cat(parts), split.label)
+
+
 Embeddings = dict[str, dict[str, Embedded]]
 """By modality, ``rgb`` or ``lidar``, and split."""
 
@@ -71,7 +106,7 @@ def load_embeddings(path: Path, device: torch.device | str = "cpu") -> Embedding
         ) from None
 
 
-def _checked(embedding: torch.Tensor, label: torch.Tensor) -> Embedded:
+def _checked(embedding: Tensor, label: Tensor) -> Embedded:
     if embedding.dtype != torch.float32 or embedding.shape != (len(label), EMBEDDING):
         raise ValueError(f"it holds {embedding.dtype} {tuple(embedding.shape)} for {len(label)} labels")
     if not bool(embedding.isfinite().all()):

@@ -187,7 +187,7 @@ def test_two_trainings_are_compared_variant_by_variant_on_the_same_seeds(more_se
     assert found["fusion/late-strided"].second == "fusion/late-strided" + "/slower"
     assert found["fusion/add-maxpool"].difference.mean == 0
     rows = more_seeds.one_by_one(beside, slower).splitlines()
-    assert rows[0].startswith("| variant | all of the learning rate | half of it | difference | 95% interval |")
+    assert rows[0].startswith("| variant | full learning rate | half of it | difference | 95% interval |")
     late = next(row for row in rows if row.startswith("| late, strided convolution |"))
     assert late.startswith(f"| late, strided convolution | {1 - gained:.4f} | 1.0000 | ")
     assert {row.count("|") for row in rows} == {8}

@@ -12,8 +12,7 @@ import torch
 from synthetic import make_packed
 
 from cilp import packed
-from cilp.contrastive.frozen import Embedded
-from cilp.embeddings import load_embeddings, save_embeddings
+from cilp.embeddings import Embedded, load_embeddings, save_embeddings
 from cilp.models import projector
 from cilp.training.checkpoint import FORMAT, load_checkpoint
 from fuzz.judging import Place, check_range

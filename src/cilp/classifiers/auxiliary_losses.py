@@ -7,7 +7,7 @@ here they count alike.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -74,8 +74,7 @@ class OneLabelEach(Split):
     @classmethod
     def of(cls, split: Split, logits: int = LOGITS) -> "OneLabelEach":
         """The same samples."""
-        same = {field.name: getattr(split, field.name) for field in fields(Split)}
-        return cls(**{**same, "label": split.label.unsqueeze(1).expand(-1, logits)}, split=split)
+        return cls(**{**split.tensors(), "label": split.label.unsqueeze(1).expand(-1, logits)}, split=split)
 
     def inputs(self, rows: Tensor | slice) -> tuple[Tensor, ...]:
         """As of the split itself."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cilp import params
-from cilp.contrastive.frozen import Embedded
+from cilp.embeddings import Embedded
 from cilp.errors import UserError
 from cilp.models.blocks import classifier_head
 from cilp.packed import Packed

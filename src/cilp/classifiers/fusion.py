@@ -32,6 +32,8 @@ class FusionProtocol(TrainingParams):
             raise ValueError(f"xyz_scale must be positive; got {self.xyz_scale}.")
         if not 0 <= self.modality_dropout <= 1:
             raise ValueError(f"modality_dropout must lie between 0 and 1; got {self.modality_dropout}.")
+        if self.modality_dropout and self.batch_size == 1:  # what a sample lacks hangs on another of its batch
+            raise ValueError("batch_size must be at least 2 for modality_dropout; got 1.")
 
 
 def network(name: str, downsampling: str, protocol: FusionProtocol) -> dict[str, Any]:

@@ -89,7 +89,6 @@ def rows_of(split: Split, rows: Tensor, view: View) -> Split:
     always its own cube, so that it would lack the same sensor in every batch, or none; hence here the shift of the
     sample two places before.
     """
-    rgb, ranges = view.apply(split.rgb[rows], split.range[rows])
     others = {
         field.name: value[rows]
         for field in fields(split)
@@ -97,4 +96,4 @@ def rows_of(split: Split, rows: Tensor, view: View) -> Split:
     }
     if isinstance(split, ModalityDropout):
         others["shift"] = others["shift"].roll(1)  # by one more where it is added
-    return replace(split, rgb=rgb, range=ranges, **others)
+    return replace(split, rgb=view.of_images(split.rgb[rows]), range=view.of_range_images(split.range[rows]), **others)

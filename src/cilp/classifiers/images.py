@@ -50,7 +50,7 @@ def train_image(
     return take_course(
         lambda: build(**embedder.arguments()),
         pairs,
-        lambda rows, view: pairs.inputs(rows, view)[:1],
+        lambda rows, view: (pairs.images(rows, view),),
         target,
         ImageSplit.of(valid),
         valid_target,

@@ -1,6 +1,6 @@
 """Training samples of which a random share misses one of its sensors, so that a fusion learns to do without either."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,8 +28,7 @@ class ModalityDropout(Split):
         """The same samples, now and then without a sensor."""
         generator = torch.Generator().manual_seed(seed)
         number, shift = torch.rand(2, len(split), generator=generator).to(split.label.device)
-        same = {field.name: getattr(split, field.name) for field in fields(Split)}
-        return cls(**same, rate=rate, number=number, shift=shift)
+        return cls(**split.tensors(), rate=rate, number=number, shift=shift)
 
     def inputs(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each."""

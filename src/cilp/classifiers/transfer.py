@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from cilp.contrastive.frozen import Embedded, embed_split
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
+from cilp.embeddings import Embedded, embed_split
 from cilp.models import lidar
 from cilp.models.embedder import Embedder, EmbedderParams
 from cilp.models.lidar import LidarClassifier

@@ -44,11 +44,16 @@ class Pairs:
 
     def inputs(self, rows: Tensor | slice, view: "View | None" = None) -> tuple[Tensor, Tensor]:
         """RGBA in [0, 1] and XYZA in metres of the given rows, (B, 4, 64, 64) float32 each, varied by ``view``."""
-        rgb, ranges = self.rgb[rows], self.range[rows]
+        ranges = self.range[rows]
         if view is not None:
-            rgb, ranges = view.apply(rgb, ranges)
+            ranges = view.of_range_images(ranges)
         directions = self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
-        return image(rgb), xyza(ranges, directions)
+        return self.images(rows, view), xyza(ranges, directions)
+
+    def images(self, rows: Tensor | slice, view: "View | None" = None) -> Tensor:
+        """RGBA in [0, 1] of the given rows, (B, 4, 64, 64) float32, varied by ``view``."""
+        rgb = self.rgb[rows]
+        return image(rgb if view is None else view.of_images(rgb))
 
 
 def load_pairs(sources: Sequence[tuple[Packed, slice]], device: torch.device) -> Pairs:
@@ -141,7 +146,8 @@ def _whole(counts: list[int], size: int) -> Tensor:
 class View:
     """One variation of a whole batch that tells nothing about the shape, the same for all of its pairs.
 
-    ``left_right`` and ``up_down`` mirror what both sensors see. ``colours`` is an order of the three colour channels.
+    ``left_right`` and ``up_down`` mirror what both sensors see: images (B, 64, 64, 4), bytes, rows down and columns to
+    the right, and range images (B, 64, 64), azimuth by zenith. ``colours`` is an order of the three colour channels.
     """
 
     left_right: bool = False
@@ -155,18 +161,26 @@ class View:
         colours = torch.randperm(3, generator=generator).tolist()
         return cls(mirror and coins[0], mirror and coins[1], tuple(colours) if permute_colours else (0, 1, 2))
 
-    def apply(self, rgb: Tensor, ranges: Tensor) -> tuple[Tensor, Tensor]:
-        """Vary bytes (B, 64, 64, 4), rows down and columns to the right, and ranges (B, 64, 64), azimuth by zenith.
+    def of_images(self, rgb: Tensor) -> Tensor:
+        """The images, varied."""
+        if self.left_right:
+            rgb = rgb.flip(2)
+        if self.up_down:
+            rgb = rgb.flip(1)
+        if self.colours != (0, 1, 2):
+            rgb = torch.stack([rgb[..., channel] for channel in (*self.colours, 3)], dim=3)
+        return rgb
+
+    def of_range_images(self, ranges: Tensor) -> Tensor:
+        """The range images, mirrored.
 
         The LiDAR's angles are (k - 32) / 2 degrees: index k mirrors to 64 - k, and the outermost index 0 to itself.
         """
         if self.left_right:
-            rgb, ranges = rgb.flip(2), ranges.flip(1).roll(1, 1)
+            ranges = ranges.flip(1).roll(1, 1)
         if self.up_down:
-            rgb, ranges = rgb.flip(1), ranges.flip(2).roll(1, 2)
-        if self.colours != (0, 1, 2):
-            rgb = torch.stack([rgb[..., channel] for channel in (*self.colours, 3)], dim=3)
-        return rgb, ranges
+            ranges = ranges.flip(2).roll(1, 2)
+        return ranges
 
 
 def _check_mirror(packed: Packed) -> None:

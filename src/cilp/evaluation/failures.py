@@ -1,7 +1,7 @@
 """Sensors that fail or go missing, and what classifiers make of what is left."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ def failing(split: Split, params: FailureParams) -> Iterator[tuple[str, float, S
 
 def first(split: Split, pairs: int) -> Split:
     """The first ``pairs`` of a split."""
-    whole = {field.name: getattr(split, field.name) for field in fields(Split)}
+    whole = split.tensors()
     return Split(**{name: value if name == "directions" else value[:pairs] for name, value in whole.items()})
 
 

@@ -140,6 +140,7 @@ def difference(values: np.ndarray, confidence: float) -> Difference:
         rest = np.square(values - by_seed - by_scene + mean).sum() / ((seeds - 1) * max(scenes - 1, 1))
         of_seeds = scenes * np.square(by_seed - mean).sum() / (seeds - 1)
         variance = of_seeds + max(of_scenes - rest, 0.0)
+        variance = variance or rest  # seeds agree on average, though not scene by scene
     error = float(np.sqrt(variance / values.size))
     if error == 0:  # the same difference in every scene and seed: no more certain than that they agree in sign
         return Difference(mean, mean, mean, 0.5**freedom if mean else 1.0)

@@ -71,8 +71,8 @@ def _set_up(settings: Mapping[str, Any]) -> str:
         "and a sphere at the same place, in the same colour and light.",
         f"- Variants: {', '.join(variants['fusion'])}, each with {' and '.join(variants['downsampling'])}; seeds "
         f"{seeds}.{alone}",
-        "- The checkpoint with the lowest validation loss is kept, and tested once. A difference is beyond noise if "
-        f"its p-value over seeds and test scenes, corrected for all comparisons, is at most "
+        "- The checkpoint with the lowest validation loss is kept; the test set chooses nothing. A difference is "
+        f"beyond noise if its p-value over seeds and test scenes, corrected for all comparisons, is at most "
         f"{1 - settings['significance']['confidence']:.2g}.",
     ]
     return "\n".join(lines)

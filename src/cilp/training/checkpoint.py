@@ -3,7 +3,7 @@
 import importlib
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from cilp.errors import UserError
 from cilp.training.distributed import world
 
 FORMAT = "cilp-checkpoint-1"
+M = TypeVar("M", bound=nn.Module)
 
 
 def save_checkpoint(
@@ -67,3 +68,17 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} is no usable checkpoint ({reason}); train it anew.") from None
     return model.eval(), content
+
+
+def load_frozen(path: Path, kind: type[M], device: torch.device) -> M:
+    """The model of a checkpoint, in evaluation mode, with nothing left to train.
+
+    Raises:
+        UserError: the checkpoint is missing, unusable or of another model than ``kind``.
+    """
+    model, _ = load_checkpoint(path, device)
+    if not isinstance(model, kind):
+        raise UserError(
+            f"{path} holds a {type(model).__name__}, not a {kind.__name__}; train it anew with `dvc repro`."
+        )
+    return model.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Training and evaluation of a binary classifier that sees an image and a range image."""
+"""Training and evaluation of a binary classifier, whatever it sees of a sample."""
 
 import math
 from collections.abc import Callable

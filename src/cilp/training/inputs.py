@@ -5,7 +5,7 @@ A split too large for that is streamed (``cilp.training.stream``).
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,10 @@ class Split:
         """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each, laid out channels-last."""
         return image(self.rgb[rows]), xyza(self.range[rows], self._directions(rows))
 
+    def tensors(self) -> dict[str, Any]:
+        """The samples by the names above, to make another kind of split of."""
+        return {field.name: getattr(self, field.name) for field in fields(Split)}
+
     def names(self, rows: Tensor) -> str:
         """What the given rows (B,) are called in a message: the scenes, by class."""
         label, scene = self.label[rows], self.scene[rows]
@@ -52,7 +56,7 @@ class _OneSensor(Split):
     @classmethod
     def of(cls, split: Split) -> Self:
         """The same samples."""
-        return cls(**{field.name: getattr(split, field.name) for field in fields(split)})
+        return cls(**split.tensors())
 
 
 class ImageSplit(_OneSensor):

@@ -15,8 +15,6 @@ TILE = 2048
 TILES, PROGRAMS = 8, 512
 """A program works on up to so many tiles, one after the other, and sums their share of the bias's gradient; on fewer
 where there would be less than so many programs, some for each of a large GPU's processors."""
-DEAD = 4
-"""Code of a result that ReLU made zero; others have the number of the pixel, of the four, that they come from."""
 
 
 def bias_pool_relu(

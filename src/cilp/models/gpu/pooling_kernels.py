@@ -9,7 +9,8 @@ def pool_forward(
     x, bias, result, code, pixels, width, OF_X: tl.constexpr, OF_BIAS: tl.constexpr,
     CHANNELS: tl.constexpr, ACROSS: tl.constexpr, PIXELS: tl.constexpr, TILES: tl.constexpr, POOL: tl.constexpr,
 ):  # fmt: skip
-    """Largest of POOL x POOL pixels, bias and ReLU, and which of the pixels it was.
+    """Largest of POOL x POOL pixels, bias and ReLU, and which of the pixels it was, as a code: its number, or 4 where
+    ReLU made the result zero.
 
     ``pixels``, ``width`` and CHANNELS are the result's, the other two counts are of channels too; ACROSS channels by
     PIXELS are worked on at a time, TILES times.
