@@ -12,7 +12,7 @@ from pathlib import Path
 from cilp import packed, params
 from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.fewer_scenes import few, load_rows, protocol_of
-from cilp.classifiers.images import images_of, train_image
+from cilp.classifiers.images import train_image
 from cilp.console import cli
 from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.embedder import EmbedderParams
@@ -54,7 +54,7 @@ def main() -> None:
                 label = f"image, as long as CILP, {count} scenes, seed {seed}"
                 run = Run(seed, label, unfinished=runs.of(seed))
                 told = train.label, valid, valid.label
-                model = train_image(images_of(train), *told, course, protocol, embedder, run).model
+                model = train_image(train, *told, course, protocol, embedder, run).model
             accuracy = score(logits_of(model, test), test.label)[1]
             reached.append(Reached("rgb2lidar", "supervised", count, seed, accuracy))
     write_reached(Path("metrics/data_efficiency/image.csv"), reached)

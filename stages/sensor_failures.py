@@ -14,7 +14,7 @@ from cilp import packed, params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.console.progress import track
-from cilp.evaluation.failures import FailureParams, failed, failing, first
+from cilp.evaluation.failures import FailureParams, failed, failing
 from cilp.evaluation.models import sensor_dependent
 from cilp.evaluation.predictions import load_classifier, modalities, probabilities
 from cilp.report.failures import draw_failures, missing_markdown
@@ -32,7 +32,7 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     test = load_split(packed.load(Path("data/packed.pt")), "test", device)
     classifiers = {model: [load_classifier(Path("models"), model, seed, device) for seed in seeds] for model in models}
-    sound, cases = first(test, protocol.pairs), list(failing(test, protocol))
+    sound, cases = test.first(protocol.pairs), list(failing(test, protocol))
     truth = sound.label.cpu() > 0.5
     without_failure: dict[str, list[float]] = {}
     rows = []

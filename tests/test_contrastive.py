@@ -7,7 +7,7 @@ from synthetic import make_packed
 from torch.nn.functional import log_softmax, normalize
 
 from cilp.contrastive.loss import contrastive_loss, unscaled_loss
-from cilp.contrastive.pairs import View, batches, load_pairs, load_training_pairs
+from cilp.contrastive.pairs import batches, load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, score_projector, train_projector
 from cilp.contrastive.retrieval import ceilings, match_ranks, retrieval, twin_accuracy
@@ -21,6 +21,7 @@ from cilp.training.classifier import TrainingParams, logits_of, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.inputs import LidarSplit, load_split
 from cilp.training.loop import Run
+from cilp.training.variation import View
 
 CPU = torch.device("cpu")
 EMBEDDER = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")

@@ -14,9 +14,8 @@ from torch import nn
 from cilp import params
 from cilp.classifiers import fusion_course
 from cilp.classifiers.course import Course, OneCycleParams
-from cilp.classifiers.fusion_course import OwnParams, rows_of, train_fusion
-from cilp.classifiers.modality_dropout import ModalityDropout
-from cilp.contrastive.pairs import View, passes
+from cilp.classifiers.fusion_course import OwnParams, train_fusion
+from cilp.contrastive.pairs import passes
 from cilp.errors import UserError
 from cilp.models.normalised_fusion import NormalisedFusion
 from cilp.sensors import MAX_RANGE
@@ -24,6 +23,7 @@ from cilp.training.classifier import logits_of, score
 from cilp.training.device import prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.loop import Run
+from cilp.training.variation import View
 
 CPU = torch.device("cpu")
 COURSE = Course(steps=4, batch_size=16, twins=True, mirror=True, permute_colours=True, validate_every=2)
@@ -118,12 +118,15 @@ def test_modality_dropout_takes_a_sensor_of_its_share_of_varied_samples(splits, 
         assert share == pytest.approx(0.25, abs=0.06)
 
 
-def test_what_a_sample_lacks_is_drawn_anew_for_each_batch_though_its_twin_is_always_beside_it(splits):
-    dropping, as_it_is = ModalityDropout.of(splits[0], 0.5, 0), View()
+def test_what_a_sample_lacks_is_drawn_anew_for_each_batch_though_its_twin_is_always_beside_it(splits, monkeypatch):
+    trained_on = []
+    monkeypatch.setattr(fusion_course, "take_course", lambda build, pairs, *rest: trained_on.append(pairs))
+    train(splits, own=replace(OWN, modality_dropout=0.5))
+    (dropping,) = trained_on
     order = passes(dropping.scene, 16, True, torch.Generator().manual_seed(0))
     lacks = [[] for _ in range(len(dropping))]
     for rows in itertools.islice(order, 200):
-        image, xyza = rows_of(dropping, rows, as_it_is).inputs(slice(None))
+        image, xyza = dropping.inputs(rows)
         none = 2 * (xyza[:, 3].flatten(1).sum(1) == 0) + (image[:, :3].flatten(1).sum(1) == 0)
         for row, what in zip(rows.tolist(), none.tolist(), strict=True):
             lacks[row].append(what)

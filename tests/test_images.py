@@ -12,9 +12,9 @@ from synthetic import make_packed
 
 from cilp import params
 from cilp.classifiers.course import Course, OneCycleParams, course_of
-from cilp.classifiers.images import answers, images_of, train_image
+from cilp.classifiers.images import answers, train_image
 from cilp.contrastive import pretraining
-from cilp.contrastive.pairs import View, load_pairs, load_training_pairs
+from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams
 from cilp.errors import UserError
 from cilp.models import image_classifier, lidar
@@ -24,8 +24,9 @@ from cilp.packed import save
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import logits_of, score
 from cilp.training.device import prepare_device
-from cilp.training.inputs import ImageSplit, LidarSplit, load_split
+from cilp.training.inputs import ImagePairs, ImageSplit, LidarSplit, load_split
 from cilp.training.loop import Run
+from cilp.training.variation import View
 
 CPU = torch.device("cpu")
 EMBEDDER = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
@@ -139,10 +140,10 @@ def test_fewer_images_than_a_batch_are_a_batch(packed):
 
 def test_labelled_pairs_are_images_as_others_are(packed):
     split = load_split(packed, "train", CPU)
-    mine, others = images_of(split), load_training_pairs(packed, None, True, CPU)
+    mine, others = (ImagePairs.of(pairs) for pairs in (split, load_training_pairs(packed, None, True, CPU)))
     rows = torch.tensor([0, 7, 30])
-    assert all(map(torch.equal, mine.inputs(rows, View(True)), others.inputs(rows, View(True))))
-    assert torch.equal(mine.scene, others.scene) and mine.shard is None
+    (image,), (other,) = (pairs.inputs(rows, View(True)) for pairs in (mine, others))
+    assert torch.equal(image, other) and torch.equal(mine.scene, others.scene) and mine.shard is None
 
 
 def test_its_course_is_that_of_pretraining():

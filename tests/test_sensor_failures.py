@@ -13,7 +13,6 @@ from cilp.evaluation.failures import (
     exposure,
     failed,
     failing,
-    first,
     image_noise,
     range_noise,
 )
@@ -87,7 +86,7 @@ def test_every_failure_at_every_level(split):
 
 
 def test_a_failure_of_one_sensor_leaves_the_other_as_it_was(split):
-    sound = first(split, 8)
+    sound = split.first(8)
     found = {(name, level): failed(part, sound) for name, level, part in failing(split, FailureParams(**PARAMS))}
     assert found == {
         ("beams_dropped", 0.0): set(), ("beams_dropped", 1.0): {"lidar"},

@@ -7,7 +7,6 @@ from synthetic import make_packed
 from cilp import packed
 from cilp.classifiers.course import Course, OneCycleParams
 from cilp.classifiers.fusion_course import OwnParams, train_fusion
-from cilp.contrastive import pairs
 from cilp.contrastive.pairs import load_training_pairs, passes
 from cilp.models import fusion
 from cilp.training import inputs, stream
@@ -30,7 +29,7 @@ def path(tmp_path_factory):
 def tight(monkeypatch):
     """Memory for next to nothing, and small shards."""
     monkeypatch.setattr(stream, "RESIDENT_BYTES", {"cpu": 1000})
-    for module in (stream, inputs, pairs):
+    for module in (stream, inputs):
         monkeypatch.setattr(module, "SHARD", SHARD)
 
 

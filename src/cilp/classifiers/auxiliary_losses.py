@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cilp.models.fusion import TwoEncoders
 from cilp.training.inputs import Split
+from cilp.training.variation import View
 
 LOGITS = 3
 """Of the fusion, of the image and of the LiDAR."""
@@ -74,11 +75,12 @@ class OneLabelEach(Split):
     @classmethod
     def of(cls, split: Split, logits: int = LOGITS) -> "OneLabelEach":
         """The same samples."""
-        return cls(**{**split.tensors(), "label": split.label.unsqueeze(1).expand(-1, logits)}, split=split)
+        each = split.label.unsqueeze(1).expand(-1, logits)
+        return cls(**{**vars(Split.of(split)), "label": each}, split=split)
 
-    def inputs(self, rows: Tensor | slice) -> tuple[Tensor, ...]:
+    def inputs(self, rows: Tensor | slice, view: View | None = None) -> tuple[Tensor, ...]:
         """As of the split itself."""
-        return self.split.inputs(rows)
+        return self.split.inputs(rows, view)
 
     def names(self, rows: Tensor) -> str:
         """As of the split itself."""

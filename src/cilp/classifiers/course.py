@@ -1,10 +1,11 @@
 """CILP's course for a classifier: as many steps as CILP is pretrained, on the same batches, varied alike.
 
-AdamW takes it along one cycle. What the classifier sees of a pair, and what it is told of it, is handed in.
+AdamW takes it along one cycle. What the classifier sees of a pair is up to the kind of pairs, and what it is told of it
+is handed in.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -13,16 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp import params
-from cilp.contrastive.pairs import Pairs, View, passes
+from cilp.contrastive.pairs import varied
 from cilp.training.classifier import logits_of, score
 from cilp.training.distributed import world
-from cilp.training.inputs import Split
-from cilp.training.loop import Batch, Run, Trained, fit
+from cilp.training.inputs import Pairs, Split
+from cilp.training.loop import Run, Trained, fit
 from cilp.training.optimizers import AdamW
 
 M = TypeVar("M", bound=nn.Module)
-Seen = Callable[[Tensor, View], tuple[Tensor, ...]]
-"""What a network takes of the given rows (B,), varied: tensors (B, ...)."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,7 @@ class CourseValidation:
 
 def take_course(
     build: Callable[[], M],
-    pairs: Pairs | Split,
-    seen: Seen,
+    pairs: Pairs,
     target: Tensor,
     valid: Split,
     valid_target: Tensor,
@@ -83,7 +81,7 @@ def take_course(
     """Train what ``build`` returns and keep the weights with the lowest loss on ``valid_target``.
 
     Args:
-        seen: of ``pairs``; ``valid`` gives the same inputs, not varied.
+        pairs: whose ``inputs``, varied, the network is given; those of ``valid`` are not varied.
         target: for each pair, probability of a sphere: (N,) float32 in [0, 1], or (N, logits) for several logits.
         valid_target: the same of ``valid``, (V,), whose labels nothing is chosen by.
         course: how many steps, on which batches, varied how, and when to validate. The batch is all pairs if there are
@@ -109,8 +107,8 @@ def take_course(
         model,
         optimizer,
         schedule,
-        _varied(pairs, course, run.seed),
-        lambda rows, view: (*seen(rows, view), target[rows]),
+        varied(pairs, course, run.seed),
+        lambda rows, view: (*pairs.inputs(rows, view), target[rows]),
         lambda *inputs: binary_cross_entropy_with_logits(network(*inputs[:-1]), inputs[-1]),
         validate,
         run,
@@ -124,13 +122,5 @@ def take_course(
             f"step {latest.step}/{course.steps}  loss {latest.train_loss:.4f}  "
             f"valid accuracy {latest.valid_accuracy:.4f}"
         ),
-        names=lambda rows: f"pairs of the scenes {pairs.scene[rows].tolist()}",
+        names=pairs.names,
     )
-
-
-def _varied(pairs: Pairs | Split, course: Course, seed: int) -> Iterator[Batch]:
-    """Batch after batch without end, those that CILP would see of the same pairs: rows (B,) and how they are varied."""
-    generator = torch.Generator().manual_seed(seed)
-    device = torch.device("cpu") if pairs.shard else pairs.scene.device
-    for rows in passes(pairs.scene, course.batch_size, course.twins, generator, pairs.shard):
-        yield rows.to(device, non_blocking=True), View.draw(course.mirror, course.permute_colours, generator)

@@ -1,15 +1,14 @@
 """A fusion that takes CILP's course: inputs normalised as the embedders', begun and trained as they are, on labels."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from cilp import params
 from cilp.classifiers.auxiliary_losses import LOGITS, with_losses, without_losses
 from cilp.classifiers.course import Course, CourseValidation, OneCycleParams, take_course
 from cilp.classifiers.modality_dropout import ModalityDropout
-from cilp.contrastive.pairs import View
 from cilp.errors import UserError
 from cilp.models import normalised_fusion
 from cilp.models.embedder import initialise
@@ -60,7 +59,8 @@ def train_fusion(
     if own.modality_dropout:
         if (least := LEAST_BATCH * world().size) > course.batch_size:
             raise UserError(f"with modality dropout cilp.batch_size must be {least} or more; got {course.batch_size}.")
-        train = ModalityDropout.of(train, own.modality_dropout, run.seed)
+        # with twins the sample before a sphere is always its own cube: it would lack the same sensor in every batch
+        train = ModalityDropout.of(train, own.modality_dropout, run.seed, neighbour=2)
     if own.auxiliary_losses:
         build, target = with_losses(build), target.unsqueeze(1).expand(-1, LOGITS)
 
@@ -71,7 +71,6 @@ def train_fusion(
     done = take_course(
         network,
         train,
-        lambda rows, view: rows_of(train, rows, view).inputs(slice(None)),
         target,
         valid,
         valid.label,
@@ -80,20 +79,3 @@ def train_fusion(
         run,
     )
     return replace(done, model=without_losses(done.model)) if own.auxiliary_losses else done
-
-
-def rows_of(split: Split, rows: Tensor, view: View) -> Split:
-    """The given rows of a split as one of its own, varied.
-
-    Modality dropout adds to a sample's number the shift of the sample before it. With twins that is, for a sphere,
-    always its own cube, so that it would lack the same sensor in every batch, or none; hence here the shift of the
-    sample two places before.
-    """
-    others = {
-        field.name: value[rows]
-        for field in fields(split)
-        if field.name not in ("rgb", "range", "directions") and isinstance(value := getattr(split, field.name), Tensor)
-    }
-    if isinstance(split, ModalityDropout):
-        others["shift"] = others["shift"].roll(1)  # by one more where it is added
-    return replace(split, rgb=view.of_images(split.rgb[rows]), range=view.of_range_images(split.range[rows]), **others)

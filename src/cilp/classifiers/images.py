@@ -10,26 +10,20 @@ import torch
 from torch import Tensor
 
 from cilp.classifiers.course import Course, CourseValidation, OneCycleParams, take_course
-from cilp.contrastive.pairs import Pairs
 from cilp.models.embedder import EmbedderParams
 from cilp.models.image_classifier import ImageClassifier, build
 from cilp.models.lidar import LidarClassifier
-from cilp.training.inputs import ImageSplit, Split, in_order
+from cilp.training.inputs import ImagePairs, ImageSplit, Pairs, Split, in_order
 from cilp.training.loop import Run, Trained
 
 
-def images_of(split: Split) -> Pairs:
-    """Labelled pairs as those without labels are kept."""
-    return Pairs(split.rgb, split.range, split.scene.long(), split.directions, split.sensor)
-
-
 @torch.no_grad()
-def answers(teacher: LidarClassifier, pairs: Pairs | Split) -> Tensor:
+def answers(teacher: LidarClassifier, pairs: Pairs) -> Tensor:
     """What a LiDAR classifier in evaluation mode makes of every pair: probabilities (N,) of a sphere, asked once.
 
     Mirroring a pair and permuting its colours changes no shape, so that they hold for its variations too.
     """
-    parts = [teacher(pairs.inputs(rows)[1]) for rows in in_order(len(pairs), pairs.scene.device)]
+    parts = [teacher(pairs.points(rows)) for rows in in_order(len(pairs), pairs.scene.device)]
     return torch.cat(parts).sigmoid()
 
 
@@ -49,8 +43,7 @@ def train_image(
     """
     return take_course(
         lambda: build(**embedder.arguments()),
-        pairs,
-        lambda rows, view: (pairs.images(rows, view),),
+        ImagePairs.of(pairs),
         target,
         ImageSplit.of(valid),
         valid_target,

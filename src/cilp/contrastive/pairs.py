@@ -1,12 +1,12 @@
-"""Image-LiDAR pairs for pretraining: which there are, in which order they come, and how they are varied.
+"""Image-LiDAR pairs for pretraining: which there are, and in which order they come, varied how.
 
 Nothing here looks at a label.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,46 +14,19 @@ from torch import Tensor
 from cilp.errors import UserError
 from cilp.packed import Packed
 from cilp.sensors import ray_directions
-from cilp.training.inputs import image, xyza
-from cilp.training.stream import SHARD, Streamed, pixels, shards
+from cilp.training.inputs import Pairs
+from cilp.training.loop import Batch
+from cilp.training.stream import pixels, shards
+from cilp.training.variation import View
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """N pairs on one device, as stored, or streamed where they are too many."""
+class Recipe(Protocol):
+    """What decides which pairs are in a batch and how it is varied: CILP's params, and those of who shares them."""
 
-    rgb: Tensor | Streamed  # (N, 64, 64, 4) uint8
-    range: Tensor | Streamed  # (N, 64, 64) float32 metres
-    scene: Tensor  # (N,) int64
-    directions: Tensor  # (K, 64, 64, 3) float32 unit vectors, one set per calibration
-    sensor: Tensor  # (N,) int64, which calibration
-
-    def __len__(self) -> int:
-        return len(self.scene)
-
-    @property
-    def shard(self) -> int | None:
-        """Within how many consecutive rows a batch must lie; None for anywhere."""
-        return SHARD if isinstance(self.range, Streamed) else None
-
-    def first(self, count: int) -> "Pairs":
-        """The first ``count`` pairs."""
-        return replace(
-            self, rgb=self.rgb[:count], range=self.range[:count], scene=self.scene[:count], sensor=self.sensor[:count]
-        )
-
-    def inputs(self, rows: Tensor | slice, view: "View | None" = None) -> tuple[Tensor, Tensor]:
-        """RGBA in [0, 1] and XYZA in metres of the given rows, (B, 4, 64, 64) float32 each, varied by ``view``."""
-        ranges = self.range[rows]
-        if view is not None:
-            ranges = view.of_range_images(ranges)
-        directions = self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
-        return self.images(rows, view), xyza(ranges, directions)
-
-    def images(self, rows: Tensor | slice, view: "View | None" = None) -> Tensor:
-        """RGBA in [0, 1] of the given rows, (B, 4, 64, 64) float32, varied by ``view``."""
-        rgb = self.rgb[rows]
-        return image(rgb if view is None else view.of_images(rgb))
+    batch_size: int
+    twins: bool
+    mirror: bool
+    permute_colours: bool
 
 
 def load_pairs(sources: Sequence[tuple[Packed, slice]], device: torch.device) -> Pairs:
@@ -91,6 +64,14 @@ def load_training_pairs(data: Packed, pool: Packed | None, mirror: bool, device:
         for source, _ in sources:
             _check_mirror(source)
     return load_pairs(sources, device)
+
+
+def varied(pairs: Pairs, recipe: Recipe, seed: int) -> Iterator[Batch]:
+    """Batch after batch without end: rows (``batch_size``,) int64, on the host if streamed, and a ``View`` of each."""
+    generator = torch.Generator().manual_seed(seed)
+    device = torch.device("cpu") if pairs.shard else pairs.scene.device
+    for rows in passes(pairs.scene, recipe.batch_size, recipe.twins, generator, pairs.shard):
+        yield rows.to(device, non_blocking=True), View.draw(recipe.mirror, recipe.permute_colours, generator)
 
 
 def passes(
@@ -140,47 +121,6 @@ def _whole(counts: list[int], size: int) -> Tensor:
         taken += range(first, first + count)
         room = room - count or size
     return torch.tensor(taken)
-
-
-@dataclass(frozen=True)
-class View:
-    """One variation of a whole batch that tells nothing about the shape, the same for all of its pairs.
-
-    ``left_right`` and ``up_down`` mirror what both sensors see: images (B, 64, 64, 4), bytes, rows down and columns to
-    the right, and range images (B, 64, 64), azimuth by zenith. ``colours`` is an order of the three colour channels.
-    """
-
-    left_right: bool = False
-    up_down: bool = False
-    colours: tuple[int, int, int] = (0, 1, 2)
-
-    @classmethod
-    def draw(cls, mirror: bool, permute_colours: bool, generator: torch.Generator) -> "View":
-        """A random view."""
-        coins = torch.randint(2, (2,), generator=generator).bool().tolist()
-        colours = torch.randperm(3, generator=generator).tolist()
-        return cls(mirror and coins[0], mirror and coins[1], tuple(colours) if permute_colours else (0, 1, 2))
-
-    def of_images(self, rgb: Tensor) -> Tensor:
-        """The images, varied."""
-        if self.left_right:
-            rgb = rgb.flip(2)
-        if self.up_down:
-            rgb = rgb.flip(1)
-        if self.colours != (0, 1, 2):
-            rgb = torch.stack([rgb[..., channel] for channel in (*self.colours, 3)], dim=3)
-        return rgb
-
-    def of_range_images(self, ranges: Tensor) -> Tensor:
-        """The range images, mirrored.
-
-        The LiDAR's angles are (k - 32) / 2 degrees: index k mirrors to 64 - k, and the outermost index 0 to itself.
-        """
-        if self.left_right:
-            ranges = ranges.flip(1).roll(1, 1)
-        if self.up_down:
-            ranges = ranges.flip(2).roll(1, 2)
-        return ranges
 
 
 def _check_mirror(packed: Packed) -> None:

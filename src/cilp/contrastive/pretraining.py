@@ -1,22 +1,21 @@
 """Contrastive pretraining of an image and a LiDAR embedder on pairs, without labels."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cilp.contrastive.loss import contrastive_loss, unscaled_loss
-from cilp.contrastive.pairs import Pairs, View, passes
+from cilp.contrastive.pairs import varied
 from cilp.contrastive.retrieval import retrieval, twin_accuracy
 from cilp.errors import UserError
 from cilp.models.cilp import Cilp, build
 from cilp.models.embedder import EmbedderParams
 from cilp.training.device import exact_products
 from cilp.training.distributed import world
-from cilp.training.inputs import in_order
-from cilp.training.loop import Batch, Run, Trained, fit
+from cilp.training.inputs import Pairs, in_order
+from cilp.training.loop import Run, Trained, fit
 from cilp.training.optimizers import AdamW
 
 SCHEDULES = ("1cycle", "constant")
@@ -135,7 +134,7 @@ def pretrain(
         model,
         optimizer,
         schedule,
-        _varied(train, params, run.seed),
+        varied(train, params, run.seed),
         train.inputs,
         loss_of,
         validate,
@@ -146,17 +145,9 @@ def pretrain(
         figures=Validation,
         section="cilp",
         summary=summary,
-        names=lambda rows: f"pairs of the scenes {train.scene[rows].tolist()}",
+        names=train.names,
         gathers=True,
     )
-
-
-def _varied(train: Pairs, params: CilpParams, seed: int) -> Iterator[Batch]:
-    """Batch after batch without end: rows (``batch_size``,) and how they are varied."""
-    generator = torch.Generator().manual_seed(seed)
-    device = torch.device("cpu") if train.shard else train.rgb.device
-    for rows in passes(train.scene, params.batch_size, params.twins, generator, train.shard):
-        yield rows.to(device, non_blocking=True), View.draw(params.mirror, params.permute_colours, generator)
 
 
 @torch.inference_mode()

@@ -86,16 +86,10 @@ FAILURES: dict[str, Callable[[Split, float, torch.Generator], Split]] = {
 
 def failing(split: Split, params: FailureParams) -> Iterator[tuple[str, float, Split]]:
     """The first ``params.pairs`` of a split under every failure at every level: name, level, what the sensors give."""
-    part = first(split, params.pairs)
+    part = split.first(params.pairs)
     for name, failure in FAILURES.items():
         for level in getattr(params, name):
             yield name, level, failure(part, level, torch.Generator().manual_seed(params.seed))
-
-
-def first(split: Split, pairs: int) -> Split:
-    """The first ``pairs`` of a split."""
-    whole = split.tensors()
-    return Split(**{name: value if name == "directions" else value[:pairs] for name, value in whole.items()})
 
 
 def failed(split: Split, sound: Split) -> set[str]:

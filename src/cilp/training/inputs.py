@@ -4,8 +4,8 @@ A split too large for that is streamed (``cilp.training.stream``).
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,65 +14,96 @@ from cilp.packed import Packed
 from cilp.sensors import MAX_RANGE, ray_directions
 from cilp.training.device import EVALUATION_BATCH
 from cilp.training.stream import SHARD, Streamed, pixels
+from cilp.training.variation import View
 
 
 @dataclass(frozen=True)
-class Split:
-    """N pairs on one device, as stored: bytes and ranges, a quarter of what the float inputs would take."""
+class Pairs:
+    """N pairs on one device, as stored, a quarter of what the float inputs would take, or streamed."""
 
     rgb: Tensor | Streamed  # (N, 64, 64, 4) uint8
     range: Tensor | Streamed  # (N, 64, 64) float32 metres
-    label: Tensor  # (N,) float32, 1 for a sphere
-    scene: Tensor  # (N,) int32
+    scene: Tensor  # (N,) int32 or int64
     directions: Tensor  # (K, 64, 64, 3) float32 unit vectors, one set per calibration
     sensor: Tensor  # (N,) int64, which calibration
 
+    @classmethod
+    def of(cls, pairs: "Pairs") -> Self:
+        """The same pairs, as this kind of them."""
+        return cls(**{field.name: getattr(pairs, field.name) for field in fields(cls)})
+
     def __len__(self) -> int:
-        return len(self.label)
+        return len(self.scene)
 
     @property
     def shard(self) -> int | None:
         """Within how many consecutive rows a batch must lie; None for anywhere."""
         return SHARD if isinstance(self.range, Streamed) else None
 
-    def inputs(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each, laid out channels-last."""
-        return image(self.rgb[rows]), xyza(self.range[rows], self._directions(rows))
+    def first(self, count: int) -> Self:
+        """The first ``count`` pairs."""
+        each = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "directions"}
+        return replace(self, **{name: value[:count] for name, value in each.items()})
 
-    def tensors(self) -> dict[str, Any]:
-        """The samples by the names above, to make another kind of split of."""
-        return {field.name: getattr(self, field.name) for field in fields(Split)}
+    def inputs(self, rows: Tensor | slice, view: View | None = None) -> tuple[Tensor, ...]:
+        """Image and XYZA of the given rows, (B, 4, 64, 64) float32 each, laid out channels-last, varied by ``view``."""
+        return self.images(rows, view), self.points(rows, view)
+
+    def images(self, rows: Tensor | slice, view: View | None = None) -> Tensor:
+        """RGBA of the given rows, (B, 4, 64, 64) float32 in [0, 1]."""
+        rgb = self.rgb[rows]
+        return image(rgb if view is None else view.of_images(rgb))
+
+    def points(self, rows: Tensor | slice, view: View | None = None) -> Tensor:
+        """XYZA of the given rows, (B, 4, 64, 64) float32 in metres."""
+        return xyza(self.range_images(rows, view), self.rays(rows))
+
+    def range_images(self, rows: Tensor | slice, view: View | None = None) -> Tensor:
+        """Ranges of the given rows, (B, 64, 64) float32 in metres."""
+        ranges = self.range[rows]
+        return ranges if view is None else view.of_range_images(ranges)
+
+    def rays(self, rows: Tensor | slice) -> Tensor:
+        """Directions of the given rows' rays: (64, 64, 3), or (B, 64, 64, 3) where there are several calibrations."""
+        return self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
+
+    def names(self, rows: Tensor) -> str:
+        """What the given rows (B,) are called in a message: their scenes."""
+        return f"pairs of the scenes {self.scene[rows].tolist()}"
+
+
+@dataclass(frozen=True)
+class Split(Pairs):
+    """Pairs with labels."""
+
+    label: Tensor  # (N,) float32, 1 for a sphere
 
     def names(self, rows: Tensor) -> str:
         """What the given rows (B,) are called in a message: the scenes, by class."""
         label, scene = self.label[rows], self.scene[rows]
         return f"cubes {scene[label == 0].tolist()} and spheres {scene[label == 1].tolist()}"
 
-    def _directions(self, rows: Tensor | slice) -> Tensor:
-        return self.directions[0] if len(self.directions) == 1 else self.directions[self.sensor[rows]]
+
+class _ImagesAlone(Pairs):
+    def inputs(self, rows: Tensor | slice, view: View | None = None) -> tuple[Tensor]:
+        """RGBA (B, 4, 64, 64) in [0, 1]."""
+        return (self.images(rows, view),)
 
 
-class _OneSensor(Split):
-    @classmethod
-    def of(cls, split: Split) -> Self:
-        """The same samples."""
-        return cls(**split.tensors())
+class ImagePairs(_ImagesAlone):
+    """Pairs of which a model sees the image alone."""
 
 
-class ImageSplit(_OneSensor):
+class ImageSplit(_ImagesAlone, Split):
     """A split of which a model sees the image alone."""
 
-    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
-        """RGBA (B, 4, 64, 64) in [0, 1]."""
-        return (image(self.rgb[rows]),)
 
-
-class LidarSplit(_OneSensor):
+class LidarSplit(Split):
     """A split of which a model sees the LiDAR alone."""
 
-    def inputs(self, rows: Tensor | slice) -> tuple[Tensor]:
+    def inputs(self, rows: Tensor | slice, view: View | None = None) -> tuple[Tensor]:
         """XYZA (B, 4, 64, 64) in metres."""
-        return (xyza(self.range[rows], self._directions(rows)),)
+        return (self.points(rows, view),)
 
 
 def seen_by(split: Split, modalities: Collection[str]) -> Split:
