@@ -20,7 +20,7 @@ class RandomSizeParams:
     train: int
     valid: int
     inputs: str
-    """``normalised``: fusions see their inputs as the embedders do. ``plain``: as in the study."""
+    """``normalised``: of the fusions, as ``cilp.models.normalised_fusion`` does. ``plain``: as in the study."""
     lr_factor: float
     """Of the fusions: times ``fusion.*.lr``."""
     auxiliary_losses: list[str]

@@ -1,4 +1,4 @@
-"""A fusion whose inputs are normalised as the embedders' are; it has as many parameters as the fusion itself."""
+"""A fusion whose inputs are normalised, as the embedders' are by default but for alpha; it has no more parameters."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from cilp.models.embedder import shading
 class NormalisedFusion(nn.Module):
     """Image as shading, XYZ around ``xyz_centre`` in units of ``xyz_scale`` metres and zero where nothing was met.
 
-    Alpha and hit mask stay as they are. A fusion that sees RGBA and XYZ in units of 50 m hardly sees the shape: across
-    an object of 3 m its inputs change by 0.06.
+    Alpha and hit mask stay as they are; of ``embedder``'s params, ``xyz_centre`` and ``xyz_scale`` alone count. A fusion
+    that sees RGBA and XYZ in units of 50 m hardly sees the shape: across an object of 3 m its inputs change by 0.06.
     """
 
     centre: Tensor

@@ -1,4 +1,4 @@
-"""A rule instead of a network: how large an object looks to the LiDAR, against one threshold."""
+"""A rule instead of a network, a decision stump: how large an object looks to the LiDAR, against one threshold."""
 
 from typing import Self
 
