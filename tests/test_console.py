@@ -3,12 +3,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from clone import ROOT
 
 from cilp.console import cli, progress
 from cilp.errors import UserError
 from cilp.pipeline import meanwhile
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_without_a_terminal_progress_is_plain_lines_at_intervals(capsys, monkeypatch):

@@ -1,10 +1,10 @@
 import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from clone import ROOT
 from matplotlib import pyplot
 from synthetic import make_packed
 
@@ -12,8 +12,6 @@ from cilp import packed
 from cilp.errors import UserError
 from cilp.report.contact_sheet import View, as_the_camera_sees_it, draw_contact_sheet, from_the_side
 from cilp.sensors import lidar_angles, point_cloud, ray_directions
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_the_range_image_is_turned_as_the_camera_sees_it():

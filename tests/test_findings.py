@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clone import committed
+from clone import ROOT, committed
 
 from cilp.classifiers.trainings import audits
 from cilp.errors import UserError
@@ -15,7 +15,6 @@ from cilp.evaluation.models import fusions
 from cilp.report.claims import CLAIM, Figures, claims_of, holds
 from cilp.report.findings import findings
 
-ROOT = Path(__file__).parents[1]
 VARIANTS = {"fusion": ["rgb", "lidar", "add", "concat"], "downsampling": ["maxpool", "strided"]}
 TRAINED_ON = {"one size": ["fixed_size"], "random sizes": ["random_size-51"]}
 ACCURACY = {"rgb": 0.8, "lidar": 0.9, "add": 0.95, "concat": 0.97}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from clone import ROOT
 from fuzz.mutations import chunk, npy, png, ranges
 from raw_tree import PAIRS, SCENES, contents, write, write_tree, zipped
 
@@ -21,8 +22,6 @@ from cilp.raw.decode import Unusable, decode_range, decode_rgb
 from cilp.raw.folder import FolderParams, import_tree
 from cilp.raw.layout import CLASSES, Pair, class_folder, write_manifest
 from cilp.sensors import MAX_RANGE, lidar_angles
-
-ROOT = Path(__file__).parents[1]
 
 
 def with_value(value: float) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from bits import weights
 from synthetic import make_packed
 from torch import nn
 
@@ -46,10 +47,6 @@ def splits():
 def train(splits, fusion="add", course=COURSE, own=OWN, seed=1):
     arguments = {"fusion": fusion, "downsampling": "strided", **NORMALISED}
     return train_fusion(arguments, *splits, course, PROTOCOL, own, Run(seed, "test"))
-
-
-def weights(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def seen_by_networks(monkeypatch):

@@ -4,15 +4,14 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from clone import ROOT
 
 from cilp.report.verdict import BETTER, NO_SPREAD, NOISE, ONE_SEED, UNCHANGED, WORSE, judge
 from cilp.training.seeds import write_metrics, write_rows
 
-ROOT = Path(__file__).parents[1]
 SEEDS = (1, 2, 3)
 FUSIONS, DOWNSAMPLINGS = ("late", "concat"), ("maxpool", "strided")
 FIGURES = {"valid_loss": [0.10, 0.20, 0.30], "valid_accuracy": [0.90, 0.91, 0.92], "test_accuracy": [0.80, 0.81, 0.82]}

@@ -1,10 +1,10 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from clone import ROOT
 from synthetic import make_packed
 
 from cilp.evaluation.failures import (
@@ -117,7 +117,7 @@ def test_the_curves_are_the_same_bytes_again(tmp_path):
 
 def test_no_two_of_the_studys_curves_look_alike():
     """Modality dropout is dashed and hollow, in the colour of the network without."""
-    settings = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
     bases = {model.removesuffix("-dropout") for model in sensor_dependent(settings)}
     assert len(bases) <= len(set(COLOURS)) == len(set(MARKERS))
 

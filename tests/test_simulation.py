@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from bits import contents
+from clone import ROOT
 from PIL import Image
 
 from cilp import params as params_file
@@ -22,8 +23,7 @@ from cilp.simulation.camera import decode_srgb, encode_srgb
 from cilp.simulation.raycast import Cube, range_image
 from cilp.simulation.scenes import SimulateParams, draw, render
 
-REPOSITORY = Path(__file__).parent.parent
-DEFAULTS = params_file.section(params_file.load(REPOSITORY / "params.yaml"), "data.simulate", SimulateParams)
+DEFAULTS = params_file.section(params_file.load(ROOT / "params.yaml"), "data.simulate", SimulateParams)
 SAMPLE = 300
 SILHOUETTE = 1e-6
 """Metres: a ray that passes an object's surface by less may count as a hit or as a miss."""
@@ -244,10 +244,6 @@ def test_another_seed_gives_other_scenes():
     assert not np.array_equal(here.light, there.light)
 
 
-def contents(root):
-    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
 def test_bytes_depend_on_neither_processes_nor_chunks_nor_the_number_of_scenes(tmp_path, monkeypatch):
     simulate(tmp_path / "one", 20, DEFAULTS, processes=1)
     monkeypatch.setattr(processes, "CHUNK", 3)
@@ -343,8 +339,8 @@ def test_a_signal_to_all_processes_ends_them_with_one_line(tmp_path, number, cod
     script.write_text(INTERRUPTED)
     process = subprocess.Popen(
         [sys.executable, script, tmp_path / "raw"],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

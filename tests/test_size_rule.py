@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clone import ROOT
 
 from cilp import packed, params
 from cilp.evaluation.audit import conditions, rendered
@@ -117,7 +118,7 @@ def test_the_stage_says_how_far_size_goes_on_every_split_that_there_is(tmp_path,
     (tmp_path / "data").mkdir()
     scenes = {"train": range(0, 20), "val": range(20, 30)}
     packed.save(pack_scenes(scenes, partial(rendering, SIMULATION)), Path("data/random_size.pt"))
-    stage = runpy.run_path(str(Path(__file__).parents[1] / "stages/fit_size_rule.py"))
+    stage = runpy.run_path(str(ROOT / "stages/fit_size_rule.py"))
     monkeypatch.setattr("sys.argv", ["fit_size_rule.py", "--random-size"])
     stage["main"]()
     found = json.loads(Path("metrics/size_rule/random_size.json").read_text())

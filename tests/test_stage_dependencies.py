@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from clone import ROOT
 
 from cilp.contrastive.pretraining import CilpParams
 
-ROOT = Path(__file__).parents[1]
 STAGES = {
     name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }

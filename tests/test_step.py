@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from bits import weights
 from synthetic import make_packed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -30,10 +31,6 @@ def splits(device):
 def train(device="cpu", section=""):
     run = Run(1, "test")
     return train_classifier(lambda: fusion.build("add", "maxpool", 50.0), *splits(device), PARAMS, run, section)
-
-
-def weights(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).cpu()
 
 
 class FakeGraph:

@@ -9,19 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from clone import merge
+from clone import ROOT, merge
 from synthetic import make_packed
 
 from cilp import packed
 from cilp.models import fusion
 from cilp.training.checkpoint import save_checkpoint
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def more_seeds(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+def more_seeds():
     import more_seeds
 
     return more_seeds

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from clone import merge
+from clone import ROOT, merge
 from synthetic import make_packed
 
 from cilp import packed
@@ -19,12 +19,9 @@ from cilp.report.docs import insert_tables
 from cilp.training.classifier import logits_of, score
 from cilp.training.inputs import load_split
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def joint_parts(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+def joint_parts():
     import joint_parts
 
     return joint_parts

@@ -15,8 +15,6 @@ from cilp.training.checkpoint import load_checkpoint
 from cilp.training.classifier import logits_of, score
 from cilp.training.inputs import load_split
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_how_many_of_a_scene_are_right_is_kept_in_order_of_seeds_and_scenes(more_seeds):
     right = {"100": "012", "51": "220"}

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from clone import merge
+from bits import weights
+from clone import ROOT, merge
 from synthetic import make_packed
 
 from cilp import packed
@@ -22,13 +23,11 @@ from cilp.simulation.processes import rendering
 from cilp.simulation.varied import of_random_size
 from cilp.training.inputs import load_split
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def course(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.chdir(tmp_path)
     import more_seeds_course
 
@@ -48,10 +47,6 @@ def settings():
 def splits():
     data = make_packed()
     return [load_split(data, split, CPU) for split in ("train", "val")]
-
-
-def weights(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def test_a_network_is_trained_once_and_kept_for_the_params_that_made_it(course, settings, splits, capsys):

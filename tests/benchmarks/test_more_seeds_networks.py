@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from clone import ROOT
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cilp import packed
@@ -21,8 +22,6 @@ from cilp.simulation.scenes import SimulateParams
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import logits_of
 from cilp.training.inputs import load_split
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_with_auxiliary_losses_a_fusion_of_the_study_is_trained_by_the_stage(networks, project, monkeypatch):

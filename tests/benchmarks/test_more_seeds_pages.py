@@ -12,12 +12,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from clone import ROOT
 
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
 from cilp.report.significance import significance_json
-
-ROOT = Path(__file__).parents[2]
 
 KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from clone import ROOT
 
 from cilp.errors import UserError
 from cilp.pipeline import record
 from cilp.report.docs import insert_tables
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def document(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+def document():
     import document
 
     return document
@@ -40,8 +38,7 @@ def test_memory_stays_within_the_bound_and_a_pair_costs_no_more_among_many(docum
 
 
 @pytest.fixture
-def study(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+def study():
     import study
 
     return study

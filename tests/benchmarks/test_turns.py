@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from clone import ROOT
 
 TOLD_TO_END = """
 import signal, sys
@@ -22,8 +23,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def turns(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+def turns():
     import turns
 
     return turns
@@ -63,5 +63,5 @@ def wait(side):
 
 def test_who_is_told_to_end_does_so_at_once(tmp_path):
     (tmp_path / "told.py").write_text(TOLD_TO_END)
-    paths = (str(Path(__file__).parents[2] / "benchmarks"), str(Path(__file__).parent))
+    paths = (str(ROOT / "benchmarks"), str(ROOT / "tests"), str(Path(__file__).parent))
     assert subprocess.run([sys.executable, tmp_path / "told.py", *paths], timeout=30, check=False).returncode == 3
