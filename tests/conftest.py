@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -17,16 +18,16 @@ _settings = Path(tempfile.mkdtemp(prefix="settings-"))
 (_settings / "tmp").mkdir()
 for name in [name for name in os.environ if name.startswith(("FIFTYONE_", "WANDB_", "DVC_"))]:
     del os.environ[name]
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"  # the others work at the same time
 os.environ |= {
+    "OMP_NUM_THREADS": "1",  # other workers work at the same time, and what fails beside them has the same bits alone
     "DVC_NO_ANALYTICS": "1",
     "FIFTYONE_DO_NOT_TRACK": "1",
     "FIFTYONE_CONFIG_PATH": str(_settings / "fiftyone.json"),  # read when fiftyone is imported, hence not in a fixture
     "MPLCONFIGDIR": str(_settings / "matplotlib"),
     "TMPDIR": str(_settings / "tmp"),  # of processes that tests start: what is killed leaves its temporary files
 }
-
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("repeatable")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background, which all processes inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,7 +53,9 @@ NEED_NO_CLONE = (
     "test_training.py",
 )
 SHARE_THE_CLONE = (
+    "test_reruns.py",
     "test_living_with_it.py",
+    "test_independence.py",
     "test_killed.py",
     "test_verify.py",
     "test_unchanged.py",
@@ -115,8 +118,8 @@ def warm(quick_dvc: None) -> Iterator[dict[str, str]]:
 def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, quick_dvc: None) -> Path:
     """A clone of the working tree in which ``dvc repro`` has run once, everything committed.
 
-    The first worker to ask makes it, each has a copy of its own, and a test that changes it puts it back. It ran with
-    tokens in the environment, which must have left no trace; ``.git`` holds its home and what it printed.
+    The first worker to ask makes it, each has a copy of its own, and ``changing`` puts back what a test changes. It ran
+    with tokens in the environment, which must have left no trace; ``.git`` holds its home and what it printed.
     """
     from canaries import VARIABLES
     from clone import clone, commit, run  # which takes a copy of the environment as it stands now
@@ -136,6 +139,21 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
             commit(made, "results")
             (made / ".git/made").touch()
     return shutil.copytree(made, tmp_path_factory.mktemp("clone") / "project", symlinks=True)
+
+
+@pytest.fixture
+def changing(project: Path) -> Iterator[Path]:
+    """The project, for what DVC or git has to see changed: whatever a test does to it, or commits, is put back."""
+    from clone import run
+
+    base = run(project, "git", "rev-parse", "HEAD").strip()
+    try:
+        yield project
+    finally:
+        run(project, "git", "reset", "--quiet", "--hard", base)
+        run(project, "git", "clean", "-d", "--force", "--quiet", "src", "stages")
+        (project / ".dvc/config.local").unlink(missing_ok=True)
+        run(project, "dvc", "checkout", "--quiet", "--force")
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ if world().leads:
 
 def torchrun(folder, *command, code=0):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return run(folder, *launcher, *command, code=code, OMP_NUM_THREADS="1", WANDB_MODE="disabled")
+    return run(folder, *launcher, *command, code=code, WANDB_MODE="disabled")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def results(tmp_path_factory):
     """Losses and last gradients of the same runs in one process and in two."""
     folder = tmp_path_factory.mktemp("distributed")
     (folder / "script.py").write_text(SCRIPT)
-    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for name, start in (("one", [sys.executable]), ("two", launcher)):
         command = [*start, "script.py", f"{name}.pt"]

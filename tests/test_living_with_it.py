@@ -15,21 +15,21 @@ from tiny import stages_run
 pytestmark = pytest.mark.timeout(420)
 
 
-def test_a_grid_is_queued_compared_and_the_best_applied(project, warm):
+def test_a_grid_is_queued_compared_and_the_best_applied(changing, warm):
     """By two workers at the same time, after one that was stopped: of two that make the list of who listens at once,
     one stays out of it (kombu 5.7.0), never hears that it should end, and a pipe that it inherited stays open."""
-    run(project, "dvc", "exp", "remove", "--all-commits")  # of other tests
-    background(project, "dvc", "queue", "start", WANDB_MODE="disabled", **warm)
-    wait_until(project, "0 active, 1 idle")
-    run(project, "dvc", "queue", "stop")
-    wait_until(project, "0 active, 0 idle")
+    run(changing, "dvc", "exp", "remove", "--all-commits")  # of other tests
+    background(changing, "dvc", "queue", "start", WANDB_MODE="disabled", **warm)
+    wait_until(changing, "0 active, 1 idle")
+    run(changing, "dvc", "queue", "stop")
+    wait_until(changing, "0 active, 0 idle")
     only = ("--single-item", "train_fusion@late-strided")
-    run(project, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
-    background(project, "dvc", "queue", "start", "--jobs", "2", WANDB_MODE="disabled", **warm)
-    wait_until(project, "2 active, 0 idle|1 active, 1 idle|0 active, 2 idle")
-    shown = wait_until(project, "0 active, 0 idle")
-    assert len(finished(project)) == 2, shown
-    table = run(project, "dvc", "exp", "show", "--only-changed", "--md").splitlines()
+    run(changing, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
+    background(changing, "dvc", "queue", "start", "--jobs", "2", WANDB_MODE="disabled", **warm)
+    wait_until(changing, "2 active, 0 idle|1 active, 1 idle|0 active, 2 idle")
+    shown = wait_until(changing, "0 active, 0 idle")
+    assert len(finished(changing)) == 2, shown
+    table = run(changing, "dvc", "exp", "show", "--only-changed", "--md").splitlines()
     columns = [column.strip() for column in table[0].split("|")]
     assert any("late" in column and column.endswith("lr") for column in columns)
     assert not any("hadamard" in column or "seeds" in column for column in columns)  # what is the same is not shown
@@ -40,11 +40,8 @@ def test_a_grid_is_queued_compared_and_the_best_applied(project, warm):
             rates[name[1]] = next(float(cell) for cell, column in zip(row.split("|"), columns, strict=True)
                                   if column.endswith("lr"))  # fmt: skip
     assert sorted(rates.values()) == [0.0001, 0.0005]
-    run(project, "dvc", "exp", "apply", min(rates, key=rates.get))
-    assert yaml.safe_load((project / "params.yaml").read_text())["fusion"]["late"]["lr"] == 0.0001
-    run(project, "git", "checkout", "--quiet", "--", ".")
-    run(project, "dvc", "checkout", "--quiet")
-    run(project, "dvc", "exp", "remove", "--all-commits")
+    run(changing, "dvc", "exp", "apply", min(rates, key=rates.get))
+    assert yaml.safe_load((changing / "params.yaml").read_text())["fusion"]["late"]["lr"] == 0.0001
 
 
 def background(project, *command, **environment):
@@ -85,7 +82,7 @@ def remote():
         server.stop()
 
 
-def test_another_machine_pulls_what_this_one_trained_and_runs_nothing(project, tmp_path, remote):
+def test_another_machine_pulls_what_this_one_trained_and_runs_nothing(changing, tmp_path, remote):
     address, settings, keys = remote
 
     def add_remote(clone):
@@ -93,21 +90,20 @@ def test_another_machine_pulls_what_this_one_trained_and_runs_nothing(project, t
         for name, value in settings.items():
             run(clone, "dvc", "remote", "modify", "--local", "box", name, value)
 
-    add_remote(project)
-    run(project, "dvc", "push", "--run-cache", **keys)
+    add_remote(changing)
+    run(changing, "dvc", "push", "--run-cache", **keys)
     laptop = tmp_path / "laptop"
-    run(tmp_path, "git", "clone", "--quiet", str(project), str(laptop))
+    run(tmp_path, "git", "clone", "--quiet", str(changing), str(laptop))
     add_remote(laptop)
     run(laptop, "dvc", "pull", "--run-cache", **keys)
     assert not stages_run(run(laptop, "dvc", "repro", **keys))
-    for path in (project / "models").rglob("*.pt"):
-        assert (laptop / path.relative_to(project)).read_bytes() == path.read_bytes()
+    for path in (changing / "models").rglob("*.pt"):
+        assert (laptop / path.relative_to(changing)).read_bytes() == path.read_bytes()
     # finished runs come along: what made the data does not run again, though neither lock file nor data are there
     (laptop / "dvc.lock").unlink()
     shutil.rmtree(laptop / "data")
     assert not stages_run(run(laptop, "dvc", "repro", "pack", **keys))
-    assert (laptop / "data/packed.pt").read_bytes() == (project / "data/packed.pt").read_bytes()
-    run(project, "dvc", "remote", "remove", "--local", "box")
+    assert (laptop / "data/packed.pt").read_bytes() == (changing / "data/packed.pt").read_bytes()
 
 
 def test_the_fusion_that_the_readme_adds_trains(sandbox, warm, tmp_path):

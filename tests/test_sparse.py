@@ -36,7 +36,7 @@ boxes = st.tuples(*[st.integers(0, 63)] * 2, *[st.integers(1, 40)] * 2)
 
 
 @given(boxes=st.lists(boxes, min_size=1, max_size=6), empty=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_result_and_its_gradients_are_those_of_the_plain_layers(blocks, background, boxes, empty):
     """Objects of any size, anywhere, at the border as well, and views that show nothing."""
     generator = torch.Generator().manual_seed(1)

@@ -27,14 +27,12 @@ def main(monkeypatch):
 
 
 @pytest.fixture
-def source(project, monkeypatch):
-    """A module of the project whose code is changed where data and models are not here; all of it is put back."""
-    monkeypatch.setattr(unchanged, "ROOT", project)
+def source(changing, monkeypatch):
+    """A module of the project whose code is changed where data and models are not here."""
+    monkeypatch.setattr(unchanged, "ROOT", changing)
     for folder in ("data", "models"):
-        shutil.rmtree(project / folder)
-    yield project / "src/cilp/embeddings.py"
-    run(project, "git", "checkout", "--quiet", "--", ".")
-    run(project, "dvc", "checkout", "--quiet")
+        shutil.rmtree(changing / folder)
+    return changing / "src/cilp/embeddings.py"
 
 
 def refactored(source):
