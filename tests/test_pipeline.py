@@ -1,28 +1,33 @@
 """The whole pipeline through DVC in a temporary clone, made tiny by params."""
 
-import hashlib
+import csv
 import json
 import re
-import shutil
-import subprocess
 import sys
 
 import pytest
 import torch
 import yaml
-from clone import ENVIRONMENT, run, set_params
-from tiny import FUSIONS, SEEDS, VARIANTS, stages_run
+from bits import weights
+from clone import run
+from tiny import FUSIONS, SEEDS, VARIANTS
 
-from cilp import params
+from cilp import packed, params
+from cilp.classifiers.course import OneCycleParams, course_of
+from cilp.classifiers.fewer_scenes import few, load_rows
+from cilp.classifiers.images import images_of, train_image
+from cilp.classifiers.transfer import train_lidar
+from cilp.evaluation.data_efficiency import read_reached
 from cilp.evaluation.models import SINGLE
 from cilp.evaluation.table import read_predictions
+from cilp.models.embedder import EmbedderParams
 from cilp.packing import UNLABELLED
-from cilp.pipeline import record
 from cilp.training.checkpoint import load_checkpoint
+from cilp.training.classifier import TrainingParams
+from cilp.training.device import prepare_device
+from cilp.training.loop import Run
 
 pytestmark = pytest.mark.timeout(420)
-
-TABLES = {"compare_fusion", "ablate_strided"}
 
 
 def test_both_tables_stand_at_the_end(project):
@@ -133,121 +138,6 @@ def test_on_the_course_fusions_take_the_steps_of_cilp_there_and_some_have_a_loss
     assert "trained on random sizes along CILP's course" in (project / "metrics/audit.md").read_text()
 
 
-def test_a_second_repro_runs_nothing(project):
-    output = run(project, "dvc", "repro")
-    assert not stages_run(output)
-    assert "up to date" in output
-    assert "up to date" in run(project, "dvc", "repro", "--dry", "--allow-missing")
-    assert not run(project, "git", "status", "--porcelain")
-
-
-OF_FUSIONS = ("inputs", "lr_factor", "auxiliary_losses")
-"""Of the section ``random_size``, what is about fusions."""
-OF_NO_FUSION = [f"random_size.{key}" for key in ("train", "valid", "auxiliary_losses", "cilp_steps")]
-"""And what decides of no fusion how it is trained."""
-READ_TO_REFUSE = {
-    "acquire": ["data.subset", "data.test"],
-    "compare_fusion": ["fusion"],
-    "ablate_strided": ["fusion"],
-    "pack_random_size": [f"random_size.{key}" for key in (*OF_FUSIONS, "cilp_steps")],
-    "train_random_size": OF_NO_FUSION,
-    "train_random_size_auxiliary": OF_NO_FUSION,
-    "train_random_size_cilp": [
-        *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
-        *("cilp.steps", "cilp.unlabelled"),
-    ],
-    "train_random_size_image": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
-    "train_fusion_course": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
-    "train_fusion_course_auxiliary": [
-        *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
-        *("cilp.steps", "fusion.late.auxiliary_losses"),
-    ],
-    "data_efficiency_cilp": ["data_efficiency.fusion"],
-    "data_efficiency_image": [f"data_efficiency.{key}" for key in ("fusion", "least_steps", "head")],
-}
-"""What decides no result of a stage, but is read for an error's sake or with its section. W&B's decides none of any."""
-
-
-def test_no_stage_reads_a_param_that_it_does_not_declare(project, warm, tmp_path):
-    """A change of it would else leave the stage's results as they are."""
-    clone = shutil.copytree(project, tmp_path / "clone", symlinks=True)
-    settings = yaml.safe_load((clone / "params.yaml").read_text())
-    kinds = {}  # one stage of each matrix
-    for name, stage in record.parse((clone / "dvc.lock").read_text()).items():
-        kinds.setdefault(name.partition("@")[0], stage)
-    assert len(kinds) > 25
-    refused = {}
-    for name, stage in kinds.items():
-        declared = {}
-        for key in ("tracking", *READ_TO_REFUSE.get(name, []), *stage.get("params", {}).get("params.yaml", {})):
-            *sections, last = key.split(".")
-            place = declared
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = params.lookup(settings, key)
-        (clone / "params.yaml").write_text(yaml.safe_dump(declared))
-        environment = {**ENVIRONMENT, **warm, "WANDB_MODE": "disabled"}
-        done = subprocess.run(stage["cmd"], shell=True, cwd=clone, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            refused[name] = done.stderr
-    assert not refused
-
-
-def test_results_are_links_into_dvcs_cache_which_a_stage_by_hand_leaves_whole(project):
-    """They do not lie on the disk twice, and are not changed by mistake."""
-    models = [path for path in (project / "models").rglob("*") if path.is_file()]
-    assert len(models) > 10 and not any(path.stat().st_mode & 0o222 for path in models)
-    shutil.rmtree(project / "data/raw")  # this project is a copy of the one that ran
-    run(project, "dvc", "checkout", "acquire")
-    assert all(path.stat().st_nlink > 1 for path in (project / "data/raw").rglob("*.npy"))
-    run(project, sys.executable, "stages/acquire.py")
-    assert all(path.stat().st_nlink == 1 for path in (project / "data/raw").rglob("*.npy"))
-    cached = [path for path in (project / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
-    assert len(cached) > 100
-    for path in cached:
-        assert hashlib.md5(path.read_bytes()).hexdigest() == f"{path.parent.name}{path.stem}"
-    assert "up to date" in run(project, "dvc", "status")
-
-
-def test_a_fusions_params_rerun_its_variants_and_the_tables_alone(project, warm):
-    before = {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS}
-    lr = "fusion.hadamard.lr=0.0005"
-    command = ("dvc", "exp", "run", "--name", "slow", "--set-param", lr, *sorted(TABLES))
-    hadamard = {"train_fusion@hadamard-maxpool", "train_fusion@hadamard-strided"}
-    output = run(project, *command, WANDB_MODE="disabled", **warm)
-    assert set(stages_run(output)) == {"check_params", *hadamard, *TABLES}
-    changed = {name for name in VARIANTS if (project / f"metrics/fusion/{name}.json").read_bytes() != before[name]}
-    assert changed == {"hadamard-maxpool", "hadamard-strided"}
-    random_size = {"train_random_size@hadamard-maxpool-51", "train_random_size@hadamard-strided-51"}
-    classifiers = {"predict", "audit", "sensor_failures"}  # run every classifier
-    assert set(stages_run(run(project, "dvc", "repro", "--dry"))) - {"write_report"} == {*random_size, *classifiers}
-
-    targets = ("--targets", "metrics/fusion_comparison.json")
-    difference = run(project, "dvc", "metrics", "diff", *targets, "--no-path", "--precision", "4", "--md")
-    assert "hadamard.valid_loss" in difference
-    assert "late." not in difference
-
-    run(project, "git", "checkout", "--quiet", "--", ".")
-    run(project, "dvc", "checkout", "--quiet")
-    assert {name: (project / f"metrics/fusion/{name}.json").read_bytes() for name in VARIANTS} == before
-
-
-def test_a_new_fusion_trains_alone(project):
-    folder = project / "src/cilp/models/fusion"
-    (folder / "maximum.py").write_text((folder / "add.py").read_text())
-    settings = yaml.safe_load((project / "params.yaml").read_text())
-    set_params(
-        project, {"fusion": {"maximum": settings["fusion"]["add"]}, "variants": {"fusion": [*FUSIONS, "maximum"]}}
-    )
-    ran = stages_run(run(project, "dvc", "repro", "--dry"))
-    trained = {f"train_fusion@maximum-{way}" for way in ("maxpool", "strided")}
-    sizes = ("train_random_size", "train_fusion_course")
-    trained |= {f"{stage}@maximum-{way}-51" for stage in sizes for way in ("maxpool", "strided")}
-    assert {stage for stage in ran if "train" in stage} == trained
-    (folder / "maximum.py").unlink()
-    run(project, "git", "checkout", "--quiet", "--", ".")
-
-
 def test_all_plots_stand_on_one_page_that_needs_no_network(project):
     run(project, sys.executable, "-m", "cilp.report.page")
     page = (project / "dvc_plots/index.html").read_text()
@@ -258,140 +148,33 @@ def test_all_plots_stand_on_one_page_that_needs_no_network(project):
     assert all(f'"{variant}.csv"' in page for variant in VARIANTS)
 
 
-def test_restyling_a_table_or_plot_retrains_nothing(project, warm):
-    report = {"write_report"}  # it shows every table
-    restyled = {
-        "similarity": {"plot_similarity"},
-        "curves": {"compare_fusion"},
-        "pretraining": {"compare_cilp"},
-        "audit": {"compare_audit"},
-        "study": report,
+def test_what_trains_on_all_scenes_is_taken_where_it_was_trained_and_would_be_the_same_bits(project):
+    """Of the classifiers that train as long in the comparison of fewer scenes: from scratch, or along CILP's course."""
+    settings = params.load(project / "params.yaml")
+    device, data = prepare_device("cpu"), packed.load(project / "data/packed.pt")
+    embedder = params.section(settings, "embedder", EmbedderParams)
+    on_labels = params.section(settings, "lidar", TrainingParams)
+    along = course_of(settings), params.section(settings, "image_classifier", OneCycleParams)
+    count = len(data.scene[data.rows("train")].unique())
+    reached = {
+        (row.model, row.way, row.seed): row.test_accuracy
+        for name in ("cilp", "image")
+        for row in read_reached(project / f"metrics/data_efficiency/{name}.csv")
+        if row.scenes == count
     }
-    stages = record.parse((project / "dvc.lock").read_text())
-    for name, affected in restyled.items():
-        path = f"src/cilp/report/{name}.py"
-        reading = {stage for stage, entry in stages.items() if path in {dep["path"] for dep in entry["deps"]}}
-        assert reading == affected, name
-    before = {path: path.read_text() for path in (project / f"src/cilp/report/{name}.py" for name in restyled)}
-    for path, text in before.items():
-        path.write_text(text + "\n# another style\n")
-    ran = set(stages_run(run(project, "dvc", "repro", "--dry")))
-    assert ran == set().union(*restyled.values())
-    for path, text in before.items():
-        path.write_text(text)
-    path = project / "src/cilp/report/tables.py"
-    path.write_text(path.read_text() + "\n# another style\n")
-    assert set(stages_run(run(project, "dvc", "repro", **warm))) - report == TABLES
-    run(project, "git", "checkout", "--quiet", "--", ".")
-
-
-def test_a_lean_image_trains_to_the_same_figures(project, sandbox):
-    """Without DVC, FiftyOne, torchvision, W&B and whatever else only other stages need."""
-    absent = ["dvc", "fiftyone", "torchvision", "wandb", "tqdm", "matplotlib", "PIL", "huggingface_hub"]
-    shutil.rmtree(sandbox / "metrics")
-    script = (
-        f"import runpy, sys; sys.modules.update(dict.fromkeys({absent}))\n"
-        "from torch.optim.optimizer import register_optimizer_step_post_hook as after_each\n"
-        "compiler = []; after_each(lambda *_: compiler.append('torch._dynamo' in sys.modules))\n"
-        "sys.argv = ['train_fusion', '--fusion', 'late', '--downsampling', 'strided']\n"
-        "runpy.run_path('stages/train_fusion.py', run_name='__main__')\n"
-        "assert compiler and not any(compiler)"  # PyTorch's own, almost as large as PyTorch, takes part in no step
-    )
-    run(sandbox, sys.executable, "-c", script)
-    for suffix in ("json", "csv"):
-        name = f"metrics/fusion/late-strided.{suffix}"
-        assert (sandbox / name).read_bytes() == (project / name).read_bytes()
-
-
-def test_the_folder_source_gives_the_same_data(project, sandbox):
-    (sandbox / "data/raw").rename(sandbox / "download")
-    set_params(sandbox, {"data": {"source": "folder", "folder": {"path": "download"}}})
-    output = run(sandbox, sys.executable, "stages/acquire.py")
-    assert "36 pairs" in output
-    files = [path for path in (project / "data/raw").rglob("*") if path.is_file()]
-    assert len(files) == 2 * 36 + 4 + 1  # images, range images, calibration and manifest
-    for path in files:
-        assert (sandbox / path.relative_to(project)).read_bytes() == path.read_bytes()
-
-
-def test_tables_show_the_declared_variants_whatever_else_lies_there(sandbox, warm):
-    set_params(sandbox, {"variants": {"fusion": ["late"], "downsampling": ["maxpool"]}})
-    assert "| metric | late |" in run(sandbox, "python", "stages/compare_fusion.py", WANDB_MODE="disabled", **warm)
-    assert "Not run" in run(sandbox, "python", "stages/ablate_strided.py", **warm)
-    (sandbox / "metrics/fusion/late-maxpool.json").unlink()
-    output = run(sandbox, "python", "stages/compare_fusion.py", code=2, **warm)
-    assert output == (
-        "error: metrics/fusion/late-maxpool.json is missing; run `dvc repro train_fusion@late-maxpool` to train it.\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("stage", "change", "message"),
-    [
-        (
-            "acquire",
-            {"data": {"source": "kagle"}},
-            "data.source is 'kagle'; legal values: simulate, folder, kaggle, hub.",
-        ),
-        ("acquire", {"data": {"scenes": 15}}, "data.scenes is 15, but data.subset and data.test ask for 16"),
-        ("acquire", {"data": {"simulate": {"seed": "x"}}}, "data.simulate.seed must be of type int; got 'x'."),
-        ("subset", {"data": {"test": 9}}, "data.test"),
-        ("compare_fusion", {"variants": {"fusion": ["middle"]}}, "out of rgb, lidar, early, late, concat"),
-        ("train_fusion --fusion late --downsampling maxpool", {"seeds": []}, "seeds must be a list of one or more"),
-        ("train_fusion --fusion late --downsampling maxpool", {"device": "gpu"}, "legal values: auto, cpu, cuda"),
-    ],
-)
-def test_a_wrong_param_is_refused_in_one_sentence_before_any_work(sandbox, warm, stage, change, message):
-    set_params(sandbox, change)
-    before = sorted(path for path in sandbox.rglob("*") if "__pycache__" not in path.parts)
-    script, *options = stage.split()
-    output = run(sandbox, "python", f"stages/{script}.py", *options, code=2, **warm)
-    assert message in output
-    assert output.startswith("error: ")
-    assert output.count("\n") == 1
-    assert sorted(path for path in sandbox.rglob("*") if "__pycache__" not in path.parts) == before
-
-
-def test_a_wrong_param_anywhere_stops_the_pipeline_before_any_stage_works(project, warm):
-    set_params(project, {"data": {"simulate": {"seed": 52}}, "rgb2lidar": {"lr": -1.0}})
-    output = run(project, "dvc", "repro", code=255, **warm)
-    assert stages_run(output) == ["check_params"]
-    assert "error: rgb2lidar.lr must be positive; got -1.0." in output
-    run(project, "git", "checkout", "--quiet", "--", ".")
-    run(project, "dvc", "checkout", "--quiet")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("variants:\n", "data is missing from params.yaml."),
-        ("seeds: [51\ndevice: auto\n", "params.yaml is no valid YAML: "),
-        ("seeds: [51]\nseeds: [52]\n", "seeds stands twice, in lines 1 and 2; keep one."),
-    ],
-)
-def test_make_says_in_one_sentence_what_dvc_stumbles_over(sandbox, warm, text, message):
-    (sandbox / ".venv").mkdir()
-    (sandbox / ".venv/.ready").touch()  # the environment that runs this test is set up
-    (sandbox / "params.yaml").write_text(text)
-    output = run(sandbox, "make", "repro", code=2, **warm)
-    ours = [line for line in output.splitlines() if not line.startswith("make: ")]
-    assert len(ours) == 1 and ours[0].startswith(f"error: {message}")
-
-
-def test_a_stage_that_fails_leaves_the_results_of_the_run_before_it(project):
-    """DVC removes what a stage declares before it runs; results in git persist."""
-    results = [path for name in ("metrics", "plots", "costs") for path in (project / name).rglob("*.*")]
-    before = {path: path.read_bytes() for path in results}
-    assert len(before) > 50
-    for stage in ("train_fusion@late-strided", "pretrain_cilp", "audit", "predict", "compare_cilp"):
-        script = project / f"stages/{stage.partition('@')[0]}.py"
-        text = script.read_text()
-        script.write_text("raise SystemExit(28)\n")
-        run(project, "dvc", "repro", "--single-item", stage, code=255)
-        script.write_text(text)
-    assert {path: path.read_bytes() for path in before} == before
-    run(project, "git", "checkout", "--quiet", "--", ".")
-    run(project, "dvc", "checkout", "--quiet")
+    for seed in SEEDS:
+        train, valid = (load_rows(data, split, rows, device) for split, rows in few(data, count, seed).items())
+        told = train.label, valid, valid.label
+        for name, way, done in (
+            ("lidar", ("lidar", "scratch"), train_lidar(embedder, on_labels, train, valid, Run(seed, "test"))),
+            ("image_supervised", ("rgb2lidar", "supervised"),
+             train_image(images_of(train), *told, *along, embedder, Run(seed, "test"))),
+        ):  # fmt: skip
+            model, _ = load_checkpoint(project / f"models/{name}/seed-{seed}.pt")
+            assert torch.equal(weights(done.model), weights(model)), name
+            with open(project / f"metrics/{name}.csv", newline="") as file:
+                (row,) = (row for row in csv.DictReader(file) if row["seed"] == str(seed))
+            assert reached[*way, seed] == float(row["test_accuracy"]), name
 
 
 def test_every_classifier_is_asked_about_every_sample(project):

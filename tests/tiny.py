@@ -29,7 +29,12 @@ TINY = {
     "significance": {"resamples": 200},
     "random_size": {"seeds": [51], "train": 6, "valid": 2, "auxiliary_losses": ["late"], "cilp_steps": 2},
     "fusion_course": {"seeds": [51], "auxiliary_losses": ["late"]},
-    "data_efficiency": {"scenes": [2, 4], "fusion": "late", "least_steps": 2, "head": {"epochs": 1, "batch_size": 8}},
+    "data_efficiency": {
+        "scenes": [2, 4, 8],  # the last are all that train
+        "fusion": "late",
+        "least_steps": 2,
+        "head": {"epochs": 1, "batch_size": 8},
+    },
     "audit": {"scenes": 2},
     "sensor_failures": {
         "pairs": 4,
