@@ -125,48 +125,68 @@ def test_committed_results_come_out_again(project):
     assert not list((project / ".dvc/tmp").glob("verify-*"))
 
 
-def test_what_does_not_come_out_again_is_found_and_left(project, warm):
+def test_what_does_not_come_out_again_is_found_and_left(changing, warm):
     """A figure that was tampered with; and what was trained with other params than those committed beside it: figures,
     curves and weights are others. What was recorded on another machine need not have the same bytes."""
-    path = project / "metrics/calibration.json"
+    path = changing / "metrics/calibration.json"
     figures = json.loads(path.read_text())
     key = "expected_calibration_error"
     is_so = figures["lidar"][key]
     figures["lidar"][key] = claimed = is_so + 1.0
     path.write_text(json.dumps(figures, indent=2) + "\n")
-    cost = min((project / "costs").rglob("*.json"))  # which says what a stage that has none ran on
+    cost = min((changing / "costs").rglob("*.json"))  # which says what a stage that has none ran on
     cost.write_text(json.dumps({**json.loads(cost.read_text()), "device": "another"}))
-    set_params(project, {"seeds": [SEEDS[0], 99]})
-    commit(project, "tampered with, as if on another machine, and with another seed")
+    set_params(changing, {"seeds": [SEEDS[0], 99]})
+    commit(changing, "tampered with, as if on another machine, and with another seed")
+    output = verify(changing, STAGE, "calibration", "significance", code=1, **warm)
+    assert "calibration: 1 output compared within the tolerance, since recorded on another; Python" in output
+    row = next(line for line in output.splitlines() if line.startswith("metrics/calibration.json"))
+    assert row.split() == ["metrics/calibration.json", f"lidar.{key}", str(claimed), str(is_so), "-1"]
+    assert re.search(r"significance: 1 output compared .* on another.*: no differences, nor in any byte", output)
+    assert f"{STAGE}: 4 outputs compared byte for byte: " in output
+    assert re.search(r"metrics/fusion/hadamard-maxpool\.csv +row 2, seed +52 +99 +\+47", output)
+    assert re.search(r"^models/fusion/hadamard-maxpool +\(content\)", output, flags=re.MULTILINE)
+    assert not re.search(r"hadamard-maxpool\.csv +row 1, valid", output)  # the first seed is the same
+    assert "What is committed was left as it is." in output
+    assert json.loads(path.read_text()) == figures
+    assert not run(changing, "git", "status", "--porcelain")
+
+
+def test_a_stage_reads_what_is_committed_and_not_what_one_before_it_has_just_written(changing, warm):
+    """The code of ``pack`` has become one that halves distances, which a contact sheet would show."""
+    script = changing / "stages/pack.py"
+    save = "    save(packed, TARGET)\n"
+    assert save in script.read_text()
+    script.write_text(script.read_text().replace(save, f"    packed.range.div_(2)\n{save}"))
+    commit(changing, "other code, the results of the one before")
+    output = verify(changing, "draw_scenes", "pack", code=1, **warm)
+    assert "pack: 1 output compared byte for byte: 1 difference." in output
+    assert re.search(r"^data/packed\.pt +\(content\)", output, flags=re.MULTILINE)
+    assert "draw_scenes: 1 output compared byte for byte: no differences." in output
+
+
+def test_a_cache_that_lacks_what_is_to_be_read_is_said_with_the_cure(changing):
+    (packed,) = record.parse((changing / "dvc.lock").read_text())["pack"]["outs"]
+    cached = changing / ".dvc/cache/files/md5" / packed["md5"][:2] / packed["md5"][2:]
+    away = cached.rename(changing / ".git/packed.pt")
     try:
-        output = verify(project, STAGE, "calibration", "significance", code=1, **warm)
-        assert "calibration: 1 output compared within the tolerance, since recorded on another; Python" in output
-        row = next(line for line in output.splitlines() if line.startswith("metrics/calibration.json"))
-        assert row.split() == ["metrics/calibration.json", f"lidar.{key}", str(claimed), str(is_so), "-1"]
-        assert re.search(r"significance: 1 output compared .* on another.*: no differences, nor in any byte", output)
-        assert f"{STAGE}: 4 outputs compared byte for byte: " in output
-        assert re.search(r"metrics/fusion/hadamard-maxpool\.csv +row 2, seed +52 +99 +\+47", output)
-        assert re.search(r"^models/fusion/hadamard-maxpool +\(content\)", output, flags=re.MULTILINE)
-        assert not re.search(r"hadamard-maxpool\.csv +row 1, valid", output)  # the first seed is the same
-        assert "What is committed was left as it is." in output
-        assert json.loads(path.read_text()) == figures
-        assert not run(project, "git", "status", "--porcelain")
+        output = verify(changing, "draw_scenes", code=2)
     finally:
-        run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
+        away.rename(cached)
+    assert output == (
+        "error: DVC's cache lacks some of data/packed.pt, which is to be read; run `dvc pull` or `dvc repro` first.\n"
+    )
 
 
-def test_where_nothing_can_be_compared_nothing_is_said_to_agree(project, warm):
+def test_where_nothing_can_be_compared_nothing_is_said_to_agree(changing, warm):
     """Other bytes of data, as if recorded on another machine."""
-    lock, cost = project / "dvc.lock", min((project / "costs").rglob("*.json"))
+    lock, cost = changing / "dvc.lock", min((changing / "costs").rglob("*.json"))
     (packed,) = record.parse(lock.read_text())["pack_random_size"]["outs"]
     lock.write_text(lock.read_text().replace(packed["md5"], "f" * 32))
     cost.write_text(json.dumps({**json.loads(cost.read_text()), "device": "another"}))
-    commit(project, "other data, as if on another machine")
-    try:
-        output = verify(project, "pack_random_size", code=2, **warm)
-        assert "cannot be compared across machines" in output and "agree" not in output
-    finally:
-        run(project, "git", "reset", "--quiet", "--hard", "HEAD~1")
+    commit(changing, "other data, as if on another machine")
+    output = verify(changing, "pack_random_size", code=2, **warm)
+    assert "cannot be compared across machines" in output and "agree" not in output
 
 
 def test_what_a_stage_does_not_write_anew_is_missing_and_not_equal(tmp_path):
