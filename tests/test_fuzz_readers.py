@@ -10,10 +10,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from clone import ROOT
 from fuzz.exports import EXPORTED, write_export
 from fuzz.mutations import npy
 from fuzz.runner import READERS
@@ -26,9 +26,8 @@ from cilp.raw.decode import Unusable, decode_range
 from cilp.raw.exported import read_export
 from cilp.raw.layout import CLASSES, SPLITS, Pair, read_manifest, write_manifest
 
-ROOT = Path(__file__).parents[1]
 INPUTS = int(os.environ.get("CILP_FUZZ", "300"))
-PROPERTIES = settings(max_examples=60, derandomize=True, deadline=None, database=None)
+PROPERTIES = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def outcomes():
     """What ``python -m fuzz`` says, run in a process of its own, which may crash, hang or run out of memory."""
     done = subprocess.run(
         [sys.executable, "-m", "fuzz", "--inputs", str(INPUTS)],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,
         timeout=60 + INPUTS,
@@ -61,7 +60,7 @@ def test_mutated_inputs_reach_behind_the_first_check(outcomes, reader):
     """Some are accepted, most are refused: else the mutations would test nothing."""
     counts = outcomes["counts"][reader]
     total = sum(counts.values())
-    assert total < 50 or counts["unchanged"] + counts["other, valid"] > 0
+    assert counts["unchanged"] + counts["other, valid"] > 0
     assert counts["refused"] > total / 3
 
 
@@ -87,7 +86,7 @@ def raises(rng, place):
     raise KeyError("x")
 def leaves_a_file(rng, place):
     (place.inputs.parent / "scratch" / "left").write_text("x")
-fuzz.SECONDS = 1
+fuzz.SECONDS = fuzz.LEAST = 1
 fuzz.READERS = {f.__name__: (f, 0.1) for f in (writes, hides_an_allocation, hangs, raises, leaves_a_file, takes_memory)}
 print(json.dumps(fuzz.run([*fuzz.READERS], 10, 0)))
 """
@@ -96,7 +95,7 @@ print(json.dumps(fuzz.run([*fuzz.READERS], 10, 0)))
 def test_a_reader_that_misbehaves_is_noticed():
     done = subprocess.run(
         [sys.executable, "-c", MISBEHAVED],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,
         check=True,

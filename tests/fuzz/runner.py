@@ -45,7 +45,8 @@ from fuzz.trees import judge_folder, judge_manifest, judge_zip
 SECONDS = 20
 """Longest that one input may take, on a machine that does other work beside."""
 MOST_BYTES = 2**30
-
+LEAST = 30
+"""Inputs of each reader, where its share would be fewer: of one in eight, say, some are accepted then."""
 
 READERS: dict[str, tuple[Judge, float]] = {
     "PNG": (judge_png, 0.20),
@@ -150,7 +151,8 @@ def run(readers: list[str], inputs: int, first: int) -> tuple[dict[str, dict[str
             judge, share = READERS[reader]
             outcomes: Counter[str] = Counter({"unchanged": 0, "other, valid": 0, "refused": 0})
             seed = zlib.crc32(reader.encode())
-            for number in range(first, first + (inputs if len(readers) == 1 else math.ceil(inputs * share))):
+            count = inputs if len(readers) == 1 else max(LEAST, math.ceil(inputs * share))
+            for number in range(first, first + count):
                 folder = Path(temporary, "input")
                 (folder / "scratch").mkdir(parents=True)
                 tempfile.tempdir = str(folder / "scratch")
