@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from bits import weights
 from synthetic import make_packed
 
 from cilp import params
@@ -55,10 +56,6 @@ def train(packed, target=None, course=COURSE, protocol=PROTOCOL, seed=1, valid_t
     return train_image(pairs, target, valid, valid_target, course, protocol, EMBEDDER, Run(seed, "test"))
 
 
-def weights(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
 def teacher(seed=0):
     torch.manual_seed(seed)
     return lidar.build(**EMBEDDER.arguments()).requires_grad_(False).eval()
@@ -100,11 +97,14 @@ def test_it_learns_the_labels_and_also_the_opposite_of_them(packed):
 
 
 def test_the_weights_kept_are_those_of_the_lowest_validation_loss(packed):
-    done = train(packed, course=replace(COURSE, steps=8, validate_every=1), protocol=replace(PROTOCOL, lr=3e-3))
-    losses = [validation.valid_loss for validation in done.history]
-    assert done.best.step == losses.index(min(losses)) + 1
+    """What validation is told is the opposite of the labels, so that these are not the last ones."""
     valid = ImageSplit.of(load_split(packed, "val", CPU))
-    assert score(logits_of(done.model, valid), valid.label) == (done.best.valid_loss, done.best.valid_accuracy)
+    told, course = 1 - valid.label, replace(COURSE, steps=16, validate_every=1)
+    done = train(packed, course=course, protocol=replace(PROTOCOL, lr=3e-3), valid_target=told)
+    losses = [validation.valid_loss for validation in done.history]
+    assert done.best.step == losses.index(min(losses)) + 1 < course.steps
+    assert score(logits_of(done.model, valid), told)[0] == done.best.valid_loss
+    assert score(logits_of(done.model, valid), valid.label)[1] == done.best.valid_accuracy
 
 
 def test_a_teacher_is_asked_once_and_answers_as_it_would_alone(packed):

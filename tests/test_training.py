@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bits import weights
 from synthetic import make_packed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -41,10 +42,6 @@ def train(splits, seed=1, params=PARAMS, name="add", downsampling="strided"):
     )
 
 
-def weights(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
 @pytest.mark.parametrize("name", fusion.FUSIONS)
 @pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
 def test_a_seed_decides_every_bit_and_another_seed_gives_other_weights(splits, name, downsampling):
@@ -69,20 +66,21 @@ def test_it_learns_what_a_network_can_tell_apart(splits):
 
 
 def test_the_weights_kept_are_those_of_the_lowest_validation_loss(splits):
-    seen = {}
+    """Validation labels are swapped, so that these are not the last ones."""
+    valid, seen = replace(splits[1], label=1 - splits[1].label), {}
 
     def build():
         seen["model"] = fusion.build("late", "strided", 50.0)
         return seen["model"]
 
     snapshots = []
-    params = TrainingParams(epochs=6, batch_size=8, lr=2e-2, lr_min=0.0)  # too fast, so that the loss goes up again
+    params = TrainingParams(epochs=6, batch_size=8, lr=1e-3, lr_min=1e-6)
     run = Run(3, "test", lambda epoch: snapshots.append(weights(seen["model"]).clone()))
-    done = train_classifier(build, *splits[:2], params, run)
+    done = train_classifier(build, splits[0], valid, params, run)
     losses = [epoch.valid_loss for epoch in done.history]
-    assert done.best == done.history[losses.index(min(losses))] != done.history[-1]
+    assert done.best == done.history[losses.index(min(losses))] and done.best.epoch < params.epochs
     assert torch.equal(weights(done.model), snapshots[done.best.epoch - 1])
-    assert score(logits_of(done.model, splits[1]), splits[1].label)[0] == min(losses)
+    assert score(logits_of(done.model, valid), valid.label)[0] == min(losses)
 
 
 def test_every_sample_is_evaluated_whatever_the_batch(splits, monkeypatch):
@@ -194,6 +192,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(splits):
         train(splits, params=TrainingParams(epochs=3, batch_size=16, lr=1e30, lr_min=0.0))
 
 
+def test_a_validation_loss_that_is_no_number_stops_the_run_as_well(splits):
+    poisoned = replace(splits[1], range=splits[1].range.clone())
+    poisoned.range[-1] = math.nan
+    said = r"^test, step 5: the validation loss became nan at the learning rate 0\.000655; lower lr\.$"
+    with pytest.raises(UserError, match=said):
+        train([splits[0], poisoned])
+
+
 def test_a_batch_larger_than_the_data_is_refused(splits):
     with pytest.raises(UserError, match="48 training samples"):
         train(splits, params=TrainingParams(epochs=1, batch_size=49, lr=1e-3, lr_min=0.0))
@@ -278,6 +284,18 @@ def test_devices(monkeypatch):
     assert prepare_device("auto").type == "cpu"
     with pytest.raises(UserError, match="auto or cpu"):
         prepare_device("cuda")
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
+    """As ``torchrun`` starts them: refused before they meet."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr("cilp.training.device.join", lambda cuda: pytest.fail("they met"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for device in ("auto", "cuda"):
+        with pytest.raises(UserError, match=r"^2 processes need as many GPUs, but there are 1; start fewer\.$"):
+            prepare_device(device)
 
 
 def test_two_cpus_of_the_same_name_are_two_devices(tmp_path, monkeypatch):
