@@ -49,17 +49,18 @@ def test_a_stage_that_may_not_write_so_much_leaves_the_earlier_results(sandbox, 
 
 
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount", "sh", "-ec"]
-MOUNTS = (
-    sys.platform == "linux"
-    and not subprocess.run(
-        [*NAMESPACE, "mount -t tmpfs -o size=4k none /tmp"], capture_output=True, check=False
-    ).returncode
-)
 
 
-@pytest.mark.skipif(not MOUNTS, reason="no small disk can be mounted here")
+@pytest.fixture(scope="session")
+def small_disks():
+    """For what mounts one, in a namespace of its own."""
+    mount = [*NAMESPACE, "mount -t tmpfs -o size=4k none /tmp"]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+
+
 @pytest.mark.parametrize("stage", ["acquire", "subset"])
-def test_a_stage_on_a_small_disk_leaves_the_earlier_results(sandbox, stage):
+def test_a_stage_on_a_small_disk_leaves_the_earlier_results(small_disks, sandbox, stage):
     """On a disk of its own that has room for a few more objects alone."""
     script = (
         "mkdir disk; mount -t tmpfs -o size=64m none disk; cp -r data/raw data/subset disk; mv data whole; "

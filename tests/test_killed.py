@@ -11,25 +11,38 @@ import pytest
 from clone import ENVIRONMENT, run, set_params
 from tiny import SEEDS
 
+KILLED = """
+import os, runpy, signal, sys
+from pathlib import Path
+from cilp.training import unfinished
+from cilp.training.unfinished import Unfinished
+
+state, sys.argv = sys.argv[1], sys.argv[2:]
+unfinished.SECONDS_BETWEEN_SAVES = 0.0
+saved, save = [], Unfinished.save
+
+def save_and_die(self, content):
+    save(self, content)
+    saved.append(self.path)
+    if saved.count(Path(state)) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Unfinished.save = save_and_die
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 def killed_once(project, warm, command, state, results):
     """Run a stage's command, kill it by the one signal that nothing can catch, and run it again.
 
-    It is killed once ``state`` is there, while ``results`` are not; states are saved at each validation. Returns what
-    the second run printed.
+    It saves states at each validation, and dies once it has saved ``state`` twice, before it writes ``results``.
+    Returns what the second run printed.
     """
-    eager = "from cilp.training import unfinished; unfinished.SECONDS_BETWEEN_SAVES = 0.0; "
-    script = f"{eager}import runpy, sys; sys.argv = {command[1:]}; runpy.run_path(sys.argv[0], run_name='__main__')"
     environment = {**ENVIRONMENT, "WANDB_MODE": "disabled"}
-    training = subprocess.Popen([sys.executable, "-c", script], cwd=project, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not (project / state).exists():
-            assert time.monotonic() < deadline and training.poll() is None
-            time.sleep(0.001)
-    finally:
-        training.kill()
-        training.wait()
+    dying = [sys.executable, "-c", KILLED, state, *command[1:]]
+    killed = subprocess.run(dying, cwd=project, env=environment, capture_output=True, text=True, timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (project / state).exists()
     assert not any((project / name).exists() for name in results)
     return run(project, *command, WANDB_MODE="disabled", **warm)
 
@@ -51,7 +64,7 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(sandbox, warm):
     remove(sandbox, results[:2])
     output = killed_once(sandbox, warm, command, "unfinished/train_fusion@late-strided/seed-52.pt", results[:2])
     assert "seed 51: goes on after step 48 of 48" in output
-    assert re.search(r"seed 52: goes on after step \d+ of 48", output)
+    assert "seed 52: goes on after step 16 of 48" in output
     assert not (sandbox / "unfinished/train_fusion@late-strided").exists()
     resumed = remove(sandbox, results)
     run(sandbox, *command, WANDB_MODE="disabled", **warm)
@@ -81,7 +94,7 @@ def test_killed_pretraining_goes_on_and_ends_with_the_same_bytes(sandbox, warm, 
     command = ["python", *command]
     remove(sandbox, results)
     output = killed_once(sandbox, warm, command, state, results)
-    assert re.search(r"CILP, .*: goes on after step \d+ of 24", output)
+    assert re.search(r"CILP, .*: goes on after step 4 of 24", output)
     if "--seed" in command:
         assert re.search(r"lidar, random size, seed 51: goes on after step (\d+) of \1", output)
     assert not (sandbox / "unfinished" / Path(state).parts[1]).exists()
@@ -118,7 +131,7 @@ def test_a_signal_ends_training_with_one_line(sandbox, number, code, word):
         start = time.monotonic()
         training.send_signal(number)
         said = training.stderr.readline()
-        assert time.monotonic() - start < 2  # taking PyTorch apart takes as long again on a busy machine
+        assert time.monotonic() - start < 10  # at once, not after 10,000 epochs; the machine may be busy
         _, errors = training.communicate(timeout=30)
     finally:
         training.kill()

@@ -30,11 +30,10 @@ def test_it_is_the_plain_convolution_and_so_are_its_gradients(tiles, inputs, out
 
 
 def test_what_single_precision_loses():
-    """Results of size 1 are off by about 1e-6, a few times as much as those of the plain convolution."""
+    """Results of size 1 are off by about 1e-6."""
     x, weight = operands(40, 100, 100, torch.float32)
     exact = conv2d(x.double(), weight.double())
-    ours, plain = ((result - exact).std().item() for result in (convolve(x, weight), conv2d(x, weight)))
-    assert plain < ours < 3e-6
+    assert (convolve(x, weight) - exact).std().item() < 3e-6
 
 
 def test_zeros_give_zeros():

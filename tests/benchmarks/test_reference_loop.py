@@ -1,12 +1,11 @@
 """The benchmark compares like with like: the reference loop's networks, inputs and losses are those of the study."""
 
 import copy
-import sys
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import pytest
+import reference_loop
 import torch
 from synthetic import make_packed
 from torch.nn.functional import normalize
@@ -17,9 +16,6 @@ from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.inputs import Split, load_split
 from cilp.training.loop import Run, shuffled
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import reference_loop
 
 CPU = torch.device("cpu")
 
@@ -101,8 +97,8 @@ def test_its_training_is_ours_step_by_step(name, downsampling):
 
 
 @pytest.mark.parametrize("name", reference_loop.FUSIONS)
-def test_its_gradients_are_no_nearer_to_exact_ones_than_ours(served, name):
-    """In float32, against float64, tensor by tensor: what is left out where nothing is cannot be rounded either.
+def test_its_gradients_and_ours_are_exact_but_for_rounding(served, name):
+    """In float32, against float64, tensor by tensor.
 
     With strides, that is; where pixels tie in max-pooling, either of them may get the gradient.
     """
@@ -128,7 +124,7 @@ def test_its_gradients_are_no_nearer_to_exact_ones_than_ours(served, name):
         )
         for gradients in ([parameter.data for parameter in mine.parameters()], [p.grad for p in plain.parameters()])
     ]
-    assert errors[0] <= max(errors[1], 1e-6) and errors[1] < 1e-4
+    assert max(errors) < 2e-5
 
 
 def test_its_samples_are_ours(served):
