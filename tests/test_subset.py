@@ -1,10 +1,7 @@
-"""The subset stage: splits by scene, the grouped FiftyOne export, and reading that export without FiftyOne."""
+"""The subset stage: the grouped FiftyOne export, which reads as it was written."""
 
-import json
 import os
-import random
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from bits import contents
+from clone import ROOT
 from PIL import Image
 
 from cilp.errors import UserError
@@ -33,23 +32,10 @@ from cilp.raw.layout import (
 from cilp.sensors import MAX_RANGE, lidar_angles, point_cloud, ray_directions
 from cilp.subset import grouped
 from cilp.subset.database import connect
-from cilp.subset.splits import cut_scenes, draw_splits
+from cilp.subset.splits import draw_splits
 
-REPOSITORY = Path(__file__).parents[1]
-SIZES = {"subset": 5, "test": 3, "valid_fraction": 0.4, "seed": 51}
 PARAMS = "data: {source: folder, subset: 5, test: 3, valid_fraction: 0.4, splits: given, split_seed: 51}\n"
 LONELY = 3  # the scene without a sphere
-
-
-def twins(scenes, split=""):
-    return [Pair(scene, label, split) for scene in scenes for label in CLASSES]
-
-
-def by_scene(pairs):
-    """The split of every scene, of which both objects must be there and share it."""
-    splits = {pair.index: pair.split for pair in pairs}
-    assert pairs == [Pair(scene, label, split) for scene, split in splits.items() for label in CLASSES]
-    return splits
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +43,7 @@ def raw(tmp_path_factory):
     """Ten scenes in the raw layout, one of them without its sphere; every class has calibration of its own."""
     root = tmp_path_factory.mktemp("project") / "data" / "raw"
     rng = np.random.default_rng(0)
-    pairs = [pair for pair in twins(range(10)) if pair != Pair(LONELY, "sphere")]
+    pairs = [Pair(scene, label) for scene in range(10) for label in CLASSES if (scene, label) != (LONELY, "sphere")]
     for label in CLASSES:
         for kind in ("rgb", "lidar"):
             (class_folder(root, label) / kind).mkdir(parents=True)
@@ -74,12 +60,13 @@ def raw(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn(raw):
-    return draw_splits(read_manifest(raw / "manifest.csv"), **SIZES)
+    return draw_splits(read_manifest(raw / "manifest.csv"), subset=5, test=3, valid_fraction=0.4, seed=51)
 
 
 @pytest.fixture(scope="module")
 def scenes(drawn):
-    return by_scene(drawn)
+    """The split of every scene that was drawn."""
+    return {pair.index: pair.split for pair in drawn}
 
 
 @pytest.fixture(scope="module")
@@ -87,107 +74,6 @@ def exported(raw, drawn, tmp_path_factory):
     target = tmp_path_factory.mktemp("exported") / "subset"
     grouped.export_grouped(raw, drawn, target)
     return target
-
-
-@pytest.fixture
-def broken(exported, tmp_path):
-    """A copy of the export to damage: ``edit(name, change)`` applies ``change`` to one of its JSON documents."""
-    target = shutil.copytree(exported, tmp_path / "subset")
-
-    def edit(name, change):
-        document = json.loads((target / name).read_text())
-        change(document)
-        (target / name).write_text(json.dumps(document))
-
-    return target, edit
-
-
-def tree(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-# --- splits
-
-
-def test_splits_have_the_sizes_asked_for_and_do_not_overlap():
-    splits = by_scene(draw_splits(twins(range(50)), subset=30, test=10, valid_fraction=0.2, seed=51))
-    assert Counter(splits.values()) == {"train": 24, "val": 6, "test": 10}
-    assert list(splits) == sorted(splits) and set(splits) < set(range(50))
-
-
-def test_splits_depend_on_the_seed_and_not_on_the_order_of_pairs():
-    pairs = twins(range(50))
-    shuffled = random.Random(0).sample(pairs, len(pairs))
-    sizes = {"subset": 30, "test": 10, "valid_fraction": 0.2}
-    assert draw_splits(pairs, **sizes, seed=51) == draw_splits(shuffled, **sizes, seed=51)
-    assert draw_splits(pairs, **sizes, seed=51) != draw_splits(pairs, **sizes, seed=52)
-
-
-def test_only_scenes_with_both_classes_are_drawn():
-    lonely = [Pair(scene, CLASSES[scene % 2]) for scene in range(100, 120)]
-    splits = by_scene(draw_splits(lonely + twins(range(8)), **SIZES))
-    assert set(splits) == set(range(8))
-
-
-def test_given_splits_are_honoured_whatever_the_sizes_say():
-    pairs = twins(range(4), "train") + twins([4, 5], "val") + twins([6], "test") + twins([7, 8])
-    given = draw_splits(pairs, **SIZES)
-    assert by_scene(given) == dict(zip(range(7), ["train"] * 4 + ["val"] * 2 + ["test"], strict=True))
-    assert not cut_scenes(given)
-    one_sided = [Pair(0, "cube", "train"), Pair(0, "sphere"), *twins([1], "val"), *twins([2], "test")]
-    assert by_scene(draw_splits(one_sided, **SIZES)) == {0: "train", 1: "val", 2: "test"}
-
-
-def test_given_splits_may_part_a_cube_from_its_sphere_which_is_told():
-    cut = [Pair(7, "cube", "train"), Pair(7, "sphere", "val")]
-    pairs = [*twins(range(4), "train"), *twins([5], "test"), *cut]
-    assert draw_splits(pairs[::-1], **SIZES) == sorted(pairs)
-    assert cut_scenes(draw_splits(pairs, **SIZES)) == [7]
-
-
-def test_given_splits_can_be_drawn_anew():
-    pairs = [Pair(scene, label, ("train", "val")[label == "cube"]) for scene in range(8) for label in CLASSES]
-    assert draw_splits(pairs, **SIZES, splits="drawn") == draw_splits(twins(range(8)), **SIZES)
-
-
-def test_a_test_split_is_taken_out_of_training_where_every_scene_is_in_a_split():
-    cut = [Pair(7, "cube", "train"), Pair(7, "sphere", "val")]
-    splits = draw_splits([*twins(range(6), "train"), *cut], **SIZES)
-    held_out = {pair.index for pair in splits if pair.split == "test"}
-    assert len(held_out) == SIZES["test"] and held_out < set(range(6))  # never one whose twin was seen in training
-    assert [pair for pair in splits if pair.index == 7] == cut
-    assert Counter(pair.split for pair in splits) == {"train": 2 * 3 + 1, "val": 1, "test": 2 * 3}
-
-
-def test_a_missing_test_split_is_drawn_from_scenes_in_no_split():
-    pairs = twins(range(4), "train") + twins([4, 5], "val") + twins(range(6, 16))
-    splits = by_scene(draw_splits(pairs, **SIZES))
-    held_out = {scene for scene, split in splits.items() if split == "test"}
-    assert len(held_out) == SIZES["test"] and held_out < set(range(6, 16))
-    assert {scene: split for scene, split in splits.items() if split != "test"} == {
-        0: "train", 1: "train", 2: "train", 3: "train", 4: "val", 5: "val",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("pairs", "sizes", "message"),
-    [
-        (twins(range(7)), {}, r"need 8 scenes .* has 7"),
-        (twins(range(50)), {"valid_fraction": 0.0}, "5 scenes to train and 0 to validate"),
-        (twins(range(50)), {"valid_fraction": 1.0}, "0 scenes to train and 5 to validate"),
-        (twins(range(50)), {"subset": 1}, "data.subset 1"),
-        (twins(range(50)), {"test": 0}, "data.test must be at least 1"),
-        (twins(range(50)), {"seed": -1}, "data.split_seed"),
-        (twins(range(3), "train") + twins([4], "val") + twins([5, 6]), {}, "asks for 3 scenes where 3 train"),
-        (twins(range(4), "train") + twins([5], "test"), {}, "leaves val empty"),
-    ],
-)
-def test_splits_that_cannot_be_drawn_are_refused(pairs, sizes, message):
-    with pytest.raises(UserError, match=message):
-        draw_splits(pairs, **(SIZES | sizes))
-
-
-# --- export
 
 
 def test_fiftyone_loads_groups_labels_tags_and_calibration(exported, scenes, raw):
@@ -232,9 +118,9 @@ def test_point_clouds_hold_the_returns_of_the_range_image(exported, raw):
 def run_stage(project, code=0, **environment):
     """Lines that it printed; what it says on stderr, if it is to fail."""
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "stages" / "subset.py"],
+        [sys.executable, ROOT / "stages" / "subset.py"],
         cwd=project,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PYTHONHASHSEED": "7", **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": "7", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -253,7 +139,7 @@ def test_the_stage_repeats_the_export_byte_for_byte_and_leaves_no_other_trace(ra
         lines = run_stage(project, TMPDIR=temporary)
         assert list(Path(temporary).glob("cilp-*")) == []
     assert "16 objects (train 6, val 4, test 6)" in lines[-1]
-    assert tree(project / "data" / "subset") == tree(exported)
+    assert contents(project / "data" / "subset") == contents(exported)
     assert sorted(path.name for path in (project / "data").iterdir()) == ["raw", "subset"]
 
 
@@ -305,7 +191,7 @@ def test_fiftyones_server_is_its_own_and_dies_with_the_process_that_started_it(t
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     connect().list_datasets()  # a server is up already, which must not be joined
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     environment["TMPDIR"] = str(tmp_path)  # a killed process leaves the database's files behind
     killed = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
     (server,) = killed.stdout.readline().split()
@@ -318,7 +204,7 @@ def test_fiftyones_server_is_its_own_and_dies_with_the_process_that_started_it(t
 
 
 def test_files_missing_from_the_raw_data_are_named(raw, tmp_path):
-    lonely = twins([LONELY], "train")
+    lonely = [Pair(LONELY, label, "train") for label in CLASSES]
     with pytest.raises(UserError, match=r"spheres/rgb/0003\.png cannot be read"):
         grouped.export_grouped(raw, lonely, tmp_path / "subset")
 
@@ -350,103 +236,4 @@ def test_reading_needs_no_fiftyone():
     script = (
         "import sys; sys.modules['fiftyone'] = None; import cilp.raw.exported, cilp.subset.splits, cilp.subset.grouped"
     )
-    subprocess.run(
-        [sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
-    )
-
-
-def published(root, names):
-    """An export as the published dataset has it: no scene, no pcd, tags on the rgb slice, names with suffixes."""
-    (root / "data").mkdir(parents=True)
-    samples = []
-    for number, (label, name, split) in enumerate(names):
-        for slice_, suffix in (("lidar", ".npy"), ("rgb", ".png")):
-            (root / "data" / (name + suffix)).touch()
-            samples.append(
-                {
-                    "filepath": f"data/{name}{suffix}",
-                    "tags": [split] if slice_ == "rgb" else [],
-                    "label": {"_cls": "Classification", "label": label} if slice_ == "rgb" else None,
-                    "group": {"_id": {"$oid": f"{number:024x}"}, "_cls": "Group", "name": slice_},
-                }
-            )
-    info = {f"{name}_{label}s": lidar_angles().tolist() for label in CLASSES for name in ("azimuth", "zenith")}
-    (root / "samples.json").write_text(json.dumps({"samples": samples}))
-    (root / "metadata.json").write_text(json.dumps({"info": info}))
-    return root
-
-
-@pytest.mark.parametrize(
-    ("names", "scenes"),
-    [
-        (("0053", "0053-2", "0007", "0007-2"), (53, 53, 7, 7)),
-        (("a", "b", "c", "d"), (0, 0, 1, 1)),
-        (("1", "2", "1-2", "3"), (0, 0, 1, 1)),
-    ],
-    ids=["numbers", "no numbers", "a number twice in a class"],
-)
-def test_the_published_form_is_read_too(names, scenes, tmp_path):
-    objects = zip(("cube", "sphere") * 2, names, ("train", "train", "val", "val"), strict=True)
-    records = read_export(published(tmp_path / "hub", objects)).records
-    assert [(record.rgb_path.stem, record.scene) for record in records] == list(zip(names, scenes, strict=True))
-    assert [record.split for record in records] == ["train", "train", "val", "val"]
-
-
-def first(key, value):
-    """A change of the first sample, the rgb slice of a cube."""
-    return lambda document: document["samples"][0].update({key: value})
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("samples.json", first("label", {"label": "cone"}), "label 'cone'; label it one of cube, sphere"),
-        ("samples.json", first("label", None), "label None"),
-        ("samples.json", first("tags", []), "exactly one of train, val, test"),
-        ("samples.json", first("tags", ["train", "test"]), "exactly one of train, val, test"),
-        ("samples.json", first("group", {}), "without group and slice"),
-        ("samples.json", first("scene", "1"), "scene '1'"),
-        ("samples.json", first("filepath", None), "outside of"),
-        ("samples.json", first("filepath", "../secret.png"), "outside of"),
-        ("samples.json", first("filepath", "data/nothing.png"), "nothing.png is missing"),
-        ("samples.json", lambda document: document["samples"].pop(0), "lacks the slice rgb"),
-        ("samples.json", lambda document: document["samples"].clear(), "lists no samples"),
-        ("samples.json", lambda document: document.clear(), "lists no samples"),
-        ("metadata.json", lambda document: document["info"].pop("zenith_spheres"), "zenith_spheres"),
-        ("metadata.json", lambda document: document["info"]["azimuth_cubes"].pop(), "64 angles"),
-        ("metadata.json", lambda document: document.pop("info"), "azimuth_cubes"),
-    ],
-)
-def test_a_broken_export_is_refused_with_the_file_and_the_cure(name, change, message, broken):
-    target, edit = broken
-    edit(name, change)
-    (target.parent / "secret.png").touch()
-    with pytest.raises(UserError, match=message) as caught:
-        read_export(target)
-    assert str(target) in str(caught.value)
-
-
-def test_an_object_that_stands_twice_is_refused(broken):
-    target, edit = broken
-    scenes = [record.scene for record in read_export(target).records]
-    edit("samples.json", lambda document: [sample.update(scene=min(scenes)) for sample in document["samples"]])
-    with pytest.raises(UserError, match="twice"):
-        read_export(target)
-
-
-def test_files_that_are_no_export_are_refused(broken):
-    target, _ = broken
-    (target / "samples.json").write_text("{")
-    with pytest.raises(UserError, match=r"samples\.json is no valid JSON"):
-        read_export(target)
-    with pytest.raises(UserError, match=r"metadata\.json is missing"):
-        read_export(target / "data")
-
-
-def test_media_may_be_links_into_a_cache(broken, tmp_path):
-    target, _ = broken
-    shutil.move(target / "data", tmp_path / "cache")
-    (target / "data").mkdir()
-    for path in (tmp_path / "cache").iterdir():
-        (target / "data" / path.name).symlink_to(path)
-    assert read_export(target).records
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})

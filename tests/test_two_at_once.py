@@ -4,12 +4,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 
 import psutil
 import pytest
+from bits import contents
 from clone import ENVIRONMENT, ROOT, run
 
 from cilp.errors import UserError
@@ -33,12 +33,8 @@ def wait_for(process, words):
         assert line, process.stderr.read()
 
 
-def tree(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
 def test_two_repros_in_one_clone_leave_it_whole(project):
-    before = tree(project / "data")
+    before = contents(project / "data")
     repros = [start(project, "dvc", "repro", *ALONE, "pack") for _ in range(2)]
     said = ["".join(repro.communicate(timeout=200)) for repro in repros]
     codes = [repro.returncode for repro in repros]
@@ -46,7 +42,7 @@ def test_two_repros_in_one_clone_leave_it_whole(project):
     for code, words in zip(codes, said, strict=True):
         assert code == 0 or re.search(r"is busy, it is being blocked by:\n  \(PID \d+\)|Unable to acquire lock", words)
         assert "Traceback" not in words
-    assert tree(project / "data") == before
+    assert contents(project / "data") == before
     assert "up to date" in run(project, "dvc", "status")
     assert not run(project, "git", "status", "--porcelain")
 
@@ -65,8 +61,8 @@ def test_a_stage_runs_once_in_a_folder_and_beside_others_elsewhere(project, sand
         f"error: stages/subset.py is running in this folder already (process {running[0].pid}); "
         "wait for it to end, or end it.\n"
     )
-    expected = tree(project / "data")
-    assert tree(sandbox / "data") == tree(elsewhere / "data") == expected
+    expected = contents(project / "data")
+    assert contents(sandbox / "data") == contents(elsewhere / "data") == expected
 
 
 def test_after_a_kill_dvc_goes_on_and_a_stage_that_lives_on_is_named(project, warm):
@@ -103,15 +99,6 @@ def test_a_lock_file_that_a_power_cut_has_emptied_is_named(project):
     assert "Unable to read RWLock-file '.dvc/tmp/rwlock'" in run(project, "dvc", "repro", *ALONE, "acquire", code=255)
     path.unlink()
     assert "up to date" in run(project, "dvc", "status")
-
-
-def test_the_app_says_in_one_line_that_its_port_is_taken(project):
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = str(other.getsockname()[1])
-        said = run(project, sys.executable, "-m", "cilp.app", "--port", port, code=2)
-    assert re.fullmatch(
-        rf"error: 127\.0\.0\.1:{port} cannot be served \(.*\); choose another one with --port\.\n", said
-    )
 
 
 @pytest.fixture
