@@ -10,8 +10,9 @@ from cilp.models.embedder import shading
 class NormalisedFusion(nn.Module):
     """Image as shading, XYZ around ``xyz_centre`` in units of ``xyz_scale`` metres and zero where nothing was met.
 
-    Alpha and hit mask stay as they are; of ``embedder``'s params, ``xyz_centre`` and ``xyz_scale`` alone count. A fusion
-    that sees RGBA and XYZ in units of 50 m hardly sees the shape: across an object of 3 m its inputs change by 0.06.
+    Alpha and hit mask stay as they are; of ``embedder``'s params, ``xyz_centre`` and ``xyz_scale`` alone count. To a
+    fusion that sees RGBA and XYZ in units of 50 m the shape hardly shows: across 3 m of an object its inputs change by
+    0.06.
     """
 
     centre: Tensor
