@@ -24,8 +24,8 @@ QUICK = -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled
 	-S significance.resamples=999 -S audit.scenes=25 -S sensor_failures.pairs=40 \
 	-S 'random_size.seeds=[]' -S 'fusion_course.seeds=[]' -S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
 	$(foreach fusion,$(FUSIONS),-S fusion.$(fusion).epochs=3)
-# those of the section variants
-FUSIONS = $(shell sed -n 's/^  fusion: \[\(.*\)\].*/\1/p' params.yaml | head -1 | tr -d ,)
+# the keys of the section fusion, however their values are written: `dvc exp run -S` changes the style of the file
+FUSIONS = $(shell sed -n '/^fusion:/,/^[a-z]/s/^  \([a-z][a-z0-9_]*\):.*/\1/p' params.yaml)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro exp quick report plots app publish bench verify unchanged test lint format docs lock clean

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 from copy import deepcopy
 from pathlib import Path
@@ -158,26 +159,41 @@ def test_nothing_is_changed_by_checking():
     assert yaml.safe_dump(DEFAULTS) == before
 
 
-def small_settings():
-    """What ``make quick`` and the notebook change, as DVC takes it."""
-    dry = subprocess.run(["make", "--dry-run", "quick"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def of_make_quick(folder, text):
+    """What ``make quick`` changes, as DVC takes it, where ``params.yaml`` is ``text``."""
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "params.yaml").write_text(text)
+    command = ["make", "--dry-run", "quick", "READY="]
+    dry = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     line = next(line for line in dry.splitlines() if "cilp.experiment" in line)
-    yield "make quick", re.findall(r"-S '?([^' ]+)'?", line)
+    return re.findall(r"-S '?([^' ]+)'?", line)
+
+
+def of_the_notebook(*_):
     cells = json.loads((ROOT / "notebooks/colab.ipynb").read_text())["cells"]
     (cell,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    yield "notebook", ast.literal_eval("".join(cell["source"]).partition("=")[2].strip())
+    return ast.literal_eval("".join(cell["source"]).partition("=")[2].strip())
 
 
-@pytest.mark.parametrize(("name", "settings"), list(small_settings()), ids=["make quick", "notebook"])
-def test_the_small_settings_are_legal_and_leave_no_fusion_long(name, settings):
+AS_IT_IS = (ROOT / "params.yaml").read_text()
+IN_BLOCKS = yaml.safe_dump(DEFAULTS, sort_keys=False)
+"""As DVC writes lists with `dvc exp run -S`, and more of it."""
+
+
+@pytest.mark.parametrize(
+    ("small_settings", "text"),
+    [(of_make_quick, AS_IT_IS), (of_make_quick, IN_BLOCKS), (of_the_notebook, AS_IT_IS)],
+    ids=["make quick", "make quick after dvc exp run -S", "notebook"],
+)
+def test_the_small_settings_are_legal_and_leave_no_fusion_long(tmp_path, small_settings, text):
     changed_by = deepcopy(DEFAULTS)
-    for setting in settings:
+    for setting in small_settings(tmp_path, text):
         key, _, value = setting.partition("=")
         *path, last = key.split(".")
         place = changed_by
         for part in path:
             place = place[part]
-        assert last in place, f"{name}: {key} is no param"
+        assert last in place, f"{key} is no param"
         place[last] = yaml.safe_load(value)
     check(changed_by)
     assert all(fusion["epochs"] < 5 for fusion in changed_by["fusion"].values())
