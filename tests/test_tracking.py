@@ -1,7 +1,9 @@
+import errno
 import json
 import os
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -131,6 +133,36 @@ def test_runs_of_an_experiment_in_a_copy_stay_with_the_project(tmp_path, monkeyp
     assert tracking._folder() == tmp_path / "wandb"
 
 
+def test_runs_lie_where_wandb_dir_says(splits, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    mirror(splits)
+    assert len(list((tmp_path / "elsewhere/wandb").glob("offline-run-*"))) == 1
+    assert not (tmp_path / "wandb").exists()
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("WANDB_DIR", "runs")
+    assert tracking._folder() == tmp_path / "runs/wandb"
+
+
+def test_training_goes_on_where_wandb_has_no_folder(splits, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "file"))
+    assert len(mirror(splits).history) == 2
+    assert "Weights & Biases is gone (NotADirectoryError)" in capsys.readouterr().out
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_training(splits, monkeypatch, capsys):
+    """W&B puts it into TMPDIR, which may be full."""
+
+    def draw(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tracking, "_prediction_table", draw)
+    assert len(mirror(splits).history) == 2
+    assert capsys.readouterr().out.count("Weights & Biases is gone (OSError); this run and the next ones") == 1
+
+
 def test_what_is_not_installed_costs_the_table_alone(splits, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert len(mirror(splits).history) == 2
@@ -169,12 +201,68 @@ def test_an_unreachable_server_is_a_sentence_when_asked_for_and_a_remark_otherwi
     assert tried == [90.0, tracking.SECONDS_TO_REACH]  # asked for: as long as W&B waits; else shorter, and once
 
 
-def test_a_key_or_a_login_means_online(monkeypatch, tmp_path):
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of nobody who has logged in to W&B, which begins anew and starts no process."""
+    from wandb.sdk import wandb_setup
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setattr(wandb_setup, "_singleton", None)
+    monkeypatch.setattr(wandb_setup._WandbSetup, "ensure_service", lambda _: None)
+    return tmp_path
+
+
+def log_in(path, host):
+    path.write_text(f"machine {host}\n  login user\n  password {'0' * 40}\n")
+    path.chmod(0o644)  # which W&B does not mind
+
+
+def test_without_a_key_or_a_login_there_is_none(home, capsys):
     assert not tracking._has_key()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password 0123\n")
+    log_in(home / ".netrc", "github.com")
+    assert not tracking._has_key()
+    (home / ".netrc").write_text("machine api.wandb.ai\n  login user\n")
+    assert not tracking._has_key()
+    assert not capsys.readouterr().out
+    (home / ".netrc").write_text("machine")
+    assert not tracking._has_key()
+    assert f"no key for Weights & Biases: {home / '.netrc'} cannot be read (NetrcParseError)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
+def test_a_key_means_online(home, monkeypatch, name):
+    monkeypatch.setenv(name, "0123")
     assert tracking._has_key()
-    (tmp_path / "netrc").unlink()
-    monkeypatch.setenv("WANDB_API_KEY", "0123")
+
+
+@pytest.mark.parametrize("host", ["api.wandb.ai", "its own"])
+def test_a_login_means_online(home, host):
+    import wandb
+
+    log_in(home / ".netrc", urlsplit(wandb.Settings().base_url).netloc if host == "its own" else host)
+    assert tracking._has_key()
+
+
+def test_a_login_lies_where_netrc_says(home, monkeypatch):
+    monkeypatch.setenv("NETRC", "~/elsewhere")
+    assert not tracking._has_key()
+    log_in(home / "elsewhere", "api.wandb.ai")
+    assert tracking._has_key()
+
+
+@pytest.mark.parametrize("host", ["wandb.example.org", "wandb.example.org:8080"])
+@pytest.mark.parametrize("place", ["settings", "environment"])
+def test_a_login_to_a_server_of_ones_own_means_online(home, monkeypatch, host, place):
+    """`wandb login --host` writes its address into W&B's settings."""
+    if place == "settings":
+        (home / ".config/wandb").mkdir(parents=True)
+        (home / ".config/wandb/settings").write_text(f"[default]\nbase_url = https://{host}\n")
+    else:
+        monkeypatch.setenv("WANDB_BASE_URL", f"https://{host}/")
+    log_in(home / ".netrc", "api.wandb.ai")
+    assert not tracking._has_key()
+    log_in(home / ".netrc", host)
     assert tracking._has_key()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ _unreachable: list[str] = []
 """Why it could not be: the further runs of this process do not try again."""
 _gone: list[str] = []
 """Why W&B died in the middle of a run: the further ones of this process go on without it."""
+OLD_HOST = "api.wandb.ai"
+"""What W&B's own servers were called: a key that a login stored for them then holds for their newer name, too."""
 TABLE_ROWS = 16
 """Test samples shown in the table of predictions: the first of each class."""
 
@@ -83,14 +86,15 @@ class MirroredRun:
         self._tell(lambda run: run.summary.update({**checkpoint, **cost, **best}))
 
     def _picture(self, name: str, draw: Callable[[], Any]) -> None:
-        if self.wandb_run is None:
-            return
-        try:
-            picture = draw()
-        except ImportError as error:
-            print(f"no {name} in Weights & Biases: {error.name} is not installed")
-            return
-        self._tell(lambda run: run.log({name: picture}))
+        def show(run: Any) -> None:
+            try:
+                picture = draw()
+            except ImportError as error:
+                print(f"no {name} in Weights & Biases: {error.name} is not installed")
+                return
+            run.log({name: picture})
+
+        self._tell(show)  # drawing, too: W&B writes pictures into TMPDIR, which may be full
 
     def _tell(self, what: Callable[[Any], None]) -> None:
         """Have W&B do something; once it fails, its process killed or its disk full, training goes on without it."""
@@ -126,10 +130,7 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
     except ImportError:
         return MirroredRun()
     asked_online = mode == "online"
-    if mode == "auto":
-        mode = "online" if _has_key() and not _unreachable else "offline"
     folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "data"))  # pictures of a table; elsewhere by default
 
     patience = {}
@@ -156,6 +157,9 @@ def start_run(settings: dict[str, Any], group: str, name: str, config: dict[str,
         )
 
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if mode == "auto":
+            mode = "online" if not _unreachable and _has_key() else "offline"
         run = init(mode)
     except wandb.errors.Error as error:
         reason = type(error).__name__  # its text may quote the key
@@ -195,20 +199,38 @@ def _dies(error: Exception) -> None:
 
 
 def _folder() -> Path:
-    """``wandb/`` of the project: an experiment that DVC runs in a copy below ``.dvc`` leaves nothing there."""
+    """``wandb/`` of ``WANDB_DIR``, by default of the project.
+
+    An experiment that DVC runs in a copy below ``.dvc`` leaves nothing there.
+    """
     here = Path.cwd()
     project = next((folder.parent for folder in here.parents if folder.name == ".dvc"), here)
-    return project / "wandb"
+    return project / Path(os.environ.get("WANDB_DIR", "")).expanduser() / "wandb"
 
 
 def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
+    """Whether W&B has something to log in with, from the environment or by ``wandb login``.
+
+    The latter leaves a key in ``.netrc`` and, for a server of one's own (``--host``), its address in W&B's settings.
+    """
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("://")[-1].split("/")[0]
+    import wandb
+
+    settings = wandb.setup().settings  # kept for the run, so read once
+    hosts = {urlsplit(settings.base_url).netloc}
+    if settings.base_url == wandb.Settings.model_fields["base_url"].default:
+        hosts.add(OLD_HOST)
+    # its path is given, else Python asks for rights of the file that W&B does not ask for
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+        keys = netrc.netrc(path)
+    except FileNotFoundError:
         return False
+    except (OSError, ValueError, netrc.NetrcParseError) as error:
+        print(f"no key for Weights & Biases: {path} cannot be read ({type(error).__name__})")
+        return False
+    return any((entry := keys.authenticators(host)) and entry[2] for host in hosts)
 
 
 def _prediction_table(split: Split, logits: Tensor) -> Any:
