@@ -86,8 +86,9 @@ PORT ?= 5151
 app: $(READY)  ## the subset in the FiftyOne App, with predictions, mistakes and embeddings: make app PORT=5151
 	@PYTHONPATH=src python -m cilp.app --port $(PORT)
 
-publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATASET=user/name [MODELS=user/name]
-	@PYTHONPATH=src python -m cilp.publish $(DATASET) $(if $(MODELS),--models $(MODELS))
+publish: $(READY)  ## push the subset to the Hugging Face Hub: make publish DATASET=user/name [MODELS=user/name] [PRIVATE=yes]
+	@PYTHONPATH=src python -m cilp.publish $(DATASET) $(if $(MODELS),--models $(MODELS)) \
+		$(if $(filter yes,$(PRIVATE)),--private)
 
 bench: $(READY)  ## how fast the study is here, against the reference study's loop
 	@test -f data/packed.pt || $(WARM) dvc repro pack

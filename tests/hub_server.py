@@ -31,8 +31,8 @@ class Repository:
 class HubServer(ThreadingHTTPServer):
     """``repositories`` by kind and name, such as ``("datasets", "user/name")``.
 
-    ``cut`` is the end of the name of a file whose first download breaks off, ``refused`` of those not delivered;
-    ``status`` is what it answers to everything when it is down.
+    ``cut`` is the end of the name of a file whose first download breaks off, ``refused`` of those not delivered,
+    ``lost`` of one whose first upload fails; ``status`` is what it answers to everything when it is down.
     """
 
     daemon_threads = True
@@ -40,7 +40,7 @@ class HubServer(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories, self.requests = {}, []
-        self.cut = self.refused = self.status = None
+        self.cut = self.refused = self.lost = self.status = None
 
     @property
     def address(self):
@@ -147,9 +147,11 @@ class Handler(BaseHTTPRequestHandler):
             )
         if action == "paths-info":
             return self.answer(200, [entry for entry in entries if entry["path"].encode() in self.body])
-        files = dict(files)
-        for line in self.body.splitlines():
-            operation = json.loads(line)
+        files, operations = dict(files), [json.loads(line) for line in self.body.splitlines()]
+        if self.server.lost and any(it["value"].get("path", "").endswith(self.server.lost) for it in operations):
+            self.server.lost = None
+            return self.answer(400, {"error": "Bad request"})
+        for operation in operations:
             if operation["key"] == "file":
                 files[operation["value"]["path"]] = base64.b64decode(operation["value"]["content"])
             elif operation["key"] == "deletedFile":

@@ -23,6 +23,8 @@ from cilp.subset.grouped import export_grouped
 ROOT = Path(__file__).parents[1]
 SCENES = {0: "train", 1: "train", 2: "val", 3: "test"}
 NAME = "user/shapes"
+MARKED = {kind: {name: yaml.safe_dump(mark).encode()} for kind, (name, mark) in publish.MARKS.items()}
+"""By kind of repository, the file that says that it is of an earlier push."""
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_what_is_published_comes_back_byte_for_byte(subset, raw, project, hub):
 def test_publishing_again_removes_what_is_no_longer_there(subset, project, hub):
     (project / "data").mkdir()
     (project / "data/subset").symlink_to(subset)
-    hub.repositories["datasets", NAME].commit({**hub.files, "data/rgb/old.png": b"old"})
+    hub.repositories["datasets", NAME].commit({**hub.files, **MARKED["dataset"], "data/rgb/old.png": b"old"})
     run(project, hub.address, "-m", "cilp.publish", NAME, token=TOKEN)
     published = hub.repositories["datasets", NAME].commits[-1][1]
     assert "data/rgb/old.png" not in published
@@ -147,10 +149,60 @@ def test_publishing_models_again_removes_those_that_are_gone_and_no_other_file(s
     (project / "data/subset").symlink_to(subset)
     (project / "models/lidar").mkdir(parents=True)
     (project / "models/lidar/seed-1.pt").write_bytes(b"weights")
-    hub.repositories["models", "user/models"] = Repository({"lidar/seed-9.pt": b"old", "data/notes.txt": b"mine"})
+    hub.repositories["datasets", NAME].commit({})
+    before = {**MARKED["model"], "lidar/seed-9.pt": b"old", "data/notes.txt": b"mine"}
+    hub.repositories["models", "user/models"] = Repository(before)
     run(project, hub.address, "-m", "cilp.publish", NAME, "--models", "user/models", token=TOKEN)
     published = hub.repositories["models", "user/models"].commits[-1][1]
     assert {"lidar/seed-1.pt", "data/notes.txt"} <= set(published) and "lidar/seed-9.pt" not in published
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [
+        ("dataset", {"data/train.parquet": b"theirs", "README.md": b"# Other data"}),
+        ("dataset", {"data/a.png": b"theirs", "fiftyone.yml": b"name: other\nformat: FiftyOneDataset\n"}),
+        ("model", {"weights/best.pt": b"theirs"}),
+    ],
+)
+def test_a_repository_of_other_files_is_left_as_it_is(subset, project, hub, kind, theirs):
+    (project / "data").mkdir()
+    (project / "data/subset").symlink_to(subset)
+    (project / "models/lidar").mkdir(parents=True)
+    (project / "models/lidar/seed-1.pt").write_bytes(b"weights")
+    hub.repositories["datasets", NAME] = Repository({".gitattributes": b""})
+    other = hub.repositories[f"{kind}s", "user/other"] = Repository({".gitattributes": b"", **theirs})
+    names = ("user/other",) if kind == "dataset" else (NAME, "--models", "user/other")
+    printed = run(project, hub.address, "-m", "cilp.publish", *names, code=2, token=TOKEN)
+    assert printed.splitlines()[-1].startswith("error: user/other on the Hub holds files that are not of an earlier")
+    assert all(name in printed.splitlines()[-1] for name in theirs)
+    assert len(other.commits) == 1
+
+
+def test_an_upload_that_breaks_off_leaves_no_card_and_may_be_tried_again(subset, project, hub):
+    """A card describes files that are there."""
+    hub.repositories.clear()
+    (project / "data").mkdir()
+    (project / "data/subset").symlink_to(subset)
+    (project / "models/lidar").mkdir(parents=True)
+    (project / "models/lidar/seed-1.pt").write_bytes(b"weights")
+    command = ("-m", "cilp.publish", NAME, "--models", "user/models")
+    for kind, name, file in (("dataset", NAME, "metadata.json"), ("model", "user/models", "lidar/seed-1.pt")):
+        hub.lost = file
+        said = run(project, hub.address, *command, code=2, token=TOKEN)
+        assert f"error: The Hub refuses to write {name} (status 400); try again later." in said
+        assert hub.repositories[f"{kind}s", name].commits[-1][1].keys() == MARKED[kind].keys()
+    run(project, hub.address, *command, token=TOKEN)
+    for kind, name, file in (("dataset", NAME, "metadata.json"), ("model", "user/models", "lidar/seed-1.pt")):
+        assert {"README.md", file, *MARKED[kind]} <= hub.repositories[f"{kind}s", name].commits[-1][1].keys()
+
+
+def test_what_is_published_is_private_where_asked():
+    for asked, options in (([], []), (["PRIVATE=yes"], ["--private"]), (["PRIVATE=no"], [])):
+        command = ["make", "--dry-run", "publish", "READY=", f"DATASET={NAME}", "MODELS=user/models", *asked]
+        dry = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        words = dry.replace("\\\n", " ").split()
+        assert words[words.index("cilp.publish") + 1 :] == [NAME, "--models", "user/models", *options]
 
 
 def test_a_cache_whose_path_is_not_normal_is_read_all_the_same(project, hub):
@@ -331,7 +383,8 @@ def test_files_of_another_branch_are_not_published(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [Path("data/subset"), Path("models/lidar/seed-51.pt")]
     for changed, refused in (
-        ({}, None), ({"uncommitted": {"modified": ["data/raw/", "models/li/"], "deleted": ["models/lidar/"]}}, None),
+        ({}, None), ({"unchanged": ["data/uncommitted"]}, None),
+        ({"uncommitted": {"modified": ["data/raw/", "models/li/"], "deleted": ["models/lidar/"]}}, None),
         ({"uncommitted": {"modified": ["data/subset/"]}}, "data/subset is not what dvc.lock speaks of"),
         ({"uncommitted": {"modified": ["models/lidar/"]}}, "models/lidar/seed-51.pt is not what dvc.lock"),
     ):  # fmt: skip
@@ -339,6 +392,9 @@ def test_files_of_another_branch_are_not_published(tmp_path, monkeypatch):
         monkeypatch.setattr(publish.subprocess, "run", lambda *_, said=said, **__: said)
         with pytest.raises(UserError, match=refused) if refused else contextlib.nullcontext():
             publish.check_as_recorded(paths)
+    said = subprocess.CompletedProcess([], 0, "uncommitted changes: a remark and no JSON")
+    monkeypatch.setattr(publish.subprocess, "run", lambda *_, **__: said)
+    publish.check_as_recorded(paths)
 
 
 def test_where_dvc_is_not_in_use_nothing_is_known_of_files(tmp_path, monkeypatch):

@@ -110,11 +110,14 @@ def test_a_push_shows_an_address_without_what_is_in_it_for_the_server(capsys, mo
         def create_repo(self, repo, **_):
             return f"https://user:{SECRETS['HF_TOKEN']}@127.0.0.1/{repo}"
 
-        create_commit = upload_folder = lambda *_, **__: None
+        def list_repo_files(self, *_, **__):
+            return []
+
+        upload_file = upload_folder = list_repo_files
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setenv("HF_TOKEN", SECRETS["HF_TOKEN"])
-    publish.push("user/shapes", "dataset", tmp_path, {}, private=True)
+    publish.push("user/shapes", "dataset", tmp_path, "# Card", private=True)
     assert capsys.readouterr().out == f"https://...@127.0.0.1/user/shapes: pushed {tmp_path}\n"
 
 

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -53,15 +54,21 @@ def main() -> None:
     card = dataset_card(read_export(SUBSET), settings)
     if arguments.models and not models:
         raise UserError(f"{MODELS} holds no models; train them with `dvc repro`, or fetch them with `dvc pull`.")
-    described = {"README.md": card, "fiftyone.yml": FIFTYONE}
-    push(arguments.dataset, "dataset", SUBSET, described, arguments.private)
+    push(arguments.dataset, "dataset", SUBSET, card, arguments.private)
     if arguments.models:
-        described = {"README.md": model_card(arguments.dataset, metrics)}
-        push(arguments.models, "model", MODELS, described, arguments.private, models)
+        push(arguments.models, "model", MODELS, model_card(arguments.dataset, metrics), arguments.private, models)
 
 
-FIFTYONE = yaml.safe_dump({"name": "multimodal-shapes", "format": "FiftyOneDataset", "tags": ["group", "image"]})
-"""What FiftyOne's ``load_from_hub`` looks for."""
+MARKS = {
+    "dataset": ("fiftyone.yml", {"name": "multimodal-shapes", "format": "FiftyOneDataset", "tags": ["group", "image"]}),
+    "model": ("cilp.yml", {"name": "multimodal-shapes-models", "format": "checkpoints"}),
+}
+"""By kind of repository, name and content of the file that says whose it is: ``push`` removes files from no other.
+
+That of a dataset is also what FiftyOne's ``load_from_hub`` looks for.
+"""
+OF_THE_HUB = (".gitattributes",)
+"""What is in a repository that the Hub has just made."""
 
 
 def check_made_with(settings: dict, lock: Lock, stages: Iterable[str]) -> None:
@@ -119,8 +126,11 @@ def check_as_recorded(paths: Iterable[Path]) -> None:
     Where DVC is not installed, or is not in use, nothing is known.
     """
     done = subprocess.run([sys.executable, "-m", "dvc", "data", "status", "--json"], capture_output=True, text=True)
-    changed = json.loads(done.stdout)["uncommitted"] if not done.returncode and "uncommitted" in done.stdout else {}
-    other = [Path(path) for path in changed.get("modified", ())]
+    try:
+        status = {} if done.returncode else json.loads(done.stdout)
+    except ValueError:
+        status = {}
+    other = [Path(path) for path in status.get("uncommitted", {}).get("modified", ())]
     for path in paths:
         if any(path.is_relative_to(it) for it in other):
             raise UserError(f"{path} is not what dvc.lock speaks of; run `dvc checkout`, or `dvc repro`.")
@@ -221,23 +231,24 @@ seeds:
 """
 
 
-def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: bool, files: Iterable[Path] = ()) -> None:
-    """Upload ``texts`` (path in the repository to content) and the files of ``folder``, or of those ``files`` alone.
+def push(repo: str, kind: str, folder: Path, card: str, private: bool, files: Iterable[Path] = ()) -> None:
+    """Upload the files of ``folder``, or of those ``files`` alone, and then the ``card`` that describes them.
 
-    The repository is made if it is missing.
+    The repository is made if it is missing. Data or checkpoints that it has and ``folder`` has not are removed.
 
     Raises:
-        UserError: no token, no right to write, or no network.
+        UserError: no token, no right to write, no network, or a repository that something else has put files into.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, errors, get_token
+    from huggingface_hub import HfApi, errors, get_token
 
     if get_token() is None:
         raise UserError("Publishing needs a token; set HF_TOKEN, or run `hf auth login`.")
     api = HfApi()
     try:
         address = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
-        operations = [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
-        api.create_commit(repo, operations, repo_type=kind, commit_message="Describe the files")
+        name, mark = MARKS[kind]
+        check_ours(api, repo, kind)
+        add_text(api, repo, kind, name, yaml.safe_dump(mark))  # first, so that what breaks off may be tried again
         api.upload_folder(
             repo_id=repo,
             repo_type=kind,
@@ -246,6 +257,9 @@ def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: boo
             allow_patterns=[path.relative_to(folder).as_posix() for path in files] or None,
             delete_patterns=["data/*"] if kind == "dataset" else ["*.pt"],  # of an earlier push: no other file
         )
+        add_text(api, repo, kind, "README.md", card)
+    except UserError:
+        raise
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         cure = "set HF_TOKEN to a token that may write there" if status in (401, 403, 404) else "try again later"
@@ -254,6 +268,33 @@ def push(repo: str, kind: str, folder: Path, texts: dict[str, str], private: boo
         reason = type(error.__cause__ or error).__name__
         raise UserError(f"{repo} could not be pushed to the Hub ({reason}); check name and network.") from None
     print(f"{cli.without_credentials(address)}: pushed {folder}")
+
+
+def check_ours(api: Any, repo: str, kind: str) -> None:
+    """Raise ``UserError`` if a repository holds files and no mark of an earlier push; ``api`` is an ``HfApi``."""
+    name, mark = MARKS[kind]
+    there = set(api.list_repo_files(repo, repo_type=kind)).difference(OF_THE_HUB)
+    if name in there:
+        found = Path(api.hf_hub_download(repo, name, repo_type=kind)).read_text(encoding="utf-8", errors="replace")
+        if f"name: {mark['name']}" in found.splitlines():
+            return
+    if there:
+        shown = ", ".join(sorted(there)[:3]) + (", ..." if len(there) > 3 else "")
+        raise UserError(
+            f"{repo} on the Hub holds files that are not of an earlier `make publish` ({shown}), and some would be "
+            f"removed; name another repository, or one that is not there yet."
+        )
+
+
+def add_text(api: Any, repo: str, kind: str, name: str, text: str) -> None:
+    """One file in a commit of its own."""
+    api.upload_file(
+        path_or_fileobj=text.encode(),
+        path_in_repo=name,
+        repo_id=repo,
+        repo_type=kind,
+        commit_message=f"Write {name}",
+    )
 
 
 if __name__ == "__main__":
