@@ -33,6 +33,7 @@ def main() -> None:
     asked = sum(params.whole(settings, key, 1, MOST_SCENES) for key in ("data.subset", "data.test"))
     fill = SOURCES[source](settings, asked)
 
+    TARGET.with_name(SKIPPED).unlink(missing_ok=True)  # of an earlier run that failed
     building = TARGET.with_name(f".{TARGET.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -73,7 +74,7 @@ def from_folder(settings: dict[str, Any], asked: int) -> Fill:
 
 def from_kaggle(settings: dict[str, Any], asked: int) -> Fill:
     tree = kaggle.fetch(params.section(settings, "data.kaggle", kaggle.KaggleParams))
-    return lambda root: import_tree(tree, root, asked)[0]
+    return lambda root: import_tree(tree, root, asked, "data.kaggle")[0]
 
 
 def from_hub(settings: dict[str, Any], asked: int) -> Fill:

@@ -279,6 +279,16 @@ def test_the_stage_keeps_the_report_that_it_names(tree, tmp_path):
     named = re.search(r"\((\S+skipped\.csv) lists", done.stderr)
     assert "cubes/rgb/0000.png,empty file" in (tmp_path / named[1]).read_text()
 
+    settings["data"] |= {"subset": 1, "test": 1}  # once it succeeds, the list of what failed is gone
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    subprocess.run(
+        [sys.executable, str(ROOT / "stages/acquire.py")], cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("data/**/skipped.csv")] == [
+        "data/raw/skipped.csv"
+    ]
+
 
 @pytest.mark.parametrize("pack", [lambda tree: tree, zipped], ids=["folder", "zip"])
 def test_a_manifest_may_be_longer_than_an_image(tree, root, pack):
@@ -337,6 +347,18 @@ def test_source_must_hold_exactly_one_tree(tree, root):
         import_tree(tree, root, SCENES)
 
 
+def test_links_in_place_of_a_tree_are_named_with_the_list_of_them(tree, root):
+    linked = tree.with_name("linked")
+    linked.mkdir()
+    for name in ("cubes", "spheres"):
+        (linked / name).symlink_to(tree / name)
+    with pytest.raises(UserError) as refused:
+        import_tree(linked, root, SCENES)
+    listed = root / "skipped.csv"
+    assert f"(found: no files; skipped 2 files: symbolic link (2), listed in {listed})" in str(refused.value)
+    assert listed.read_text() == "file,reason\ncubes,symbolic link\nspheres,symbolic link\n"
+
+
 def test_half_a_tree_is_named(tree, root):
     shutil.rmtree(tree / "spheres")
     with pytest.raises(UserError, match=r"found: cubes\)"):
@@ -347,6 +369,27 @@ def test_half_a_tree_is_named(tree, root):
 def test_path_that_is_not_set_is_asked_for(path):
     with pytest.raises(UserError, match=r"data\.folder\.path is not set"):
         FolderParams(path).source()
+
+
+def test_a_relative_path_is_shown_with_where_it_leads(tree, monkeypatch, tmp_path):
+    """From DVC's copy of the project, for an experiment, not to what lies in the project."""
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(UserError) as refused:
+        import_tree(Path("tree"), Path("data/raw"), SCENES)
+    assert str(refused.value).startswith(
+        f"data.folder.path: tree (here {copy / 'tree'}) does not exist; give the absolute path of a folder"
+    )
+    assert import_tree(Path("../../../../tree"), Path("data/raw"), SCENES)[0] == PAIRS
+
+
+def test_errors_name_the_param_that_says_where_the_source_is(tree, root):
+    (tree.parent / "no.zip").write_text("no archive")
+    shutil.copytree(tree, tree / "copy")
+    for source in (tree.parent / "nowhere", tree.parent / "no.zip", tree, tree / "cubes", root.parent):
+        with pytest.raises(UserError, match=r"^data\.kaggle: "):
+            import_tree(source, root, SCENES, "data.kaggle")
 
 
 def test_path_may_start_at_home(monkeypatch, tmp_path):

@@ -2,10 +2,12 @@
 
 import io
 import os
+import runpy
 import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +118,15 @@ def test_each_refusal_is_one_sentence_that_names_the_way_by_hand(server, client,
     assert "set data.source to folder and data.folder.path to the .zip" in str(refusal.value)
     assert SECRET not in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_what_is_wrong_with_a_dataset_is_said_of_kaggles_params(server, tmp_path):
+    server.answer = (200, archive().replace(b"cubes", b"kubes"))
+    acquire = runpy.run_path(str(Path(__file__).parents[1] / "stages/acquire.py"))
+    settings = {"data": {"kaggle": {"dataset": PARAMS.dataset, "version": PARAMS.version}}}
+    fill = acquire["from_kaggle"](settings, 2)
+    with pytest.raises(UserError, match=r"^data\.kaggle: no folder in .* contains both cubes/ and spheres/"):
+        fill(tmp_path / "raw")
 
 
 def test_a_broken_archive_is_not_kept(server, tmp_path):

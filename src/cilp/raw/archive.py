@@ -58,8 +58,10 @@ class _BoundedReads(io.BufferedReader):
 
 
 @contextmanager
-def open_source(source: Path, skip: Skip) -> Iterator[list[Entry]]:
+def open_source(source: Path, skip: Skip, param: str) -> Iterator[list[Entry]]:
     """The files of ``source``, a directory or a zip archive, ordered by path; readable inside the ``with`` block.
+
+    ``param`` is the name of what says where it is, for errors.
 
     Raises:
         UserError: a file that is no zip archive, or one that is damaged, encrypted or too large.
@@ -73,10 +75,10 @@ def open_source(source: Path, skip: Skip) -> Iterator[list[Entry]]:
             archive = opened.enter_context(zipfile.ZipFile(file))
         except _DAMAGED as error:
             raise UserError(
-                f"data.folder.path: {source} is no zip archive, or a damaged one ({error}); "
+                f"{param}: {source} is no zip archive, or a damaged one ({error}); "
                 "give a folder or an intact .zip that contains cubes/ and spheres/."
             ) from None
-        yield _ordered(_archive_entries(archive, source, skip), skip)
+        yield _ordered(_archive_entries(archive, f"{param}: {source}", skip), skip)
 
 
 def _ordered(entries: Iterable[Entry], skip: Skip) -> list[Entry]:
@@ -127,15 +129,15 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def _archive_entries(archive: zipfile.ZipFile, source: Path, skip: Skip) -> Iterator[Entry]:
-    """Members that are ordinary files with a path inside the archive."""
+def _archive_entries(archive: zipfile.ZipFile, shown: str, skip: Skip) -> Iterator[Entry]:
+    """Members that are ordinary files with a path inside the archive, which errors call ``shown``."""
     members = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     if any(info.flag_bits & 0x1 for info in members):
-        raise UserError(f"data.folder.path: {source} is encrypted; unpack it and give the folder.")
+        raise UserError(f"{shown} is encrypted; unpack it and give the folder.")
     total = sum(min(info.file_size, MAX_FILE_BYTES) for info in members)
     if total > MAX_TOTAL_BYTES:
         raise UserError(
-            f"data.folder.path: {source} unpacks to {total / 2**30:.1f} GiB, more than the {MAX_TOTAL_BYTES / 2**30:g} "
+            f"{shown} unpacks to {total / 2**30:.1f} GiB, more than the {MAX_TOTAL_BYTES / 2**30:g} "
             "GiB allowed; unpack it yourself if you trust it, and give the folder."
         )
     hidden_folders = set()

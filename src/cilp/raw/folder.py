@@ -119,12 +119,15 @@ class _Found:
     differ: bool = False  # in values: files that only encode the same values differently do not
 
 
-def import_tree(source: Path, root: Path, required_scenes: int) -> tuple[list[Pair], Report]:
+def import_tree(
+    source: Path, root: Path, required_scenes: int, param: str = "data.folder.path"
+) -> tuple[list[Pair], Report]:
     """Copy the usable pairs of ``source``, a directory or zip archive, into the clean raw layout below ``root``.
 
     The tree may lie nested in the source, and ``rgb``, ``lidar`` and the calibration nested in their class folders. A
     ``manifest.csv`` beside ``cubes`` and ``spheres`` decides, where there is one, which pairs are taken and gives their
-    splits. ``root`` also gets ``skipped.csv``; writing ``manifest.csv`` is left to the caller.
+    splits. ``root`` also gets ``skipped.csv``; writing ``manifest.csv`` is left to the caller. ``param`` is the name of
+    what says where the source is, for errors.
 
     Returns:
         The usable pairs, in order, and the report of all that was skipped. A pair is returned, too, when the other
@@ -136,11 +139,12 @@ def import_tree(source: Path, root: Path, required_scenes: int) -> tuple[list[Pa
             gives splits, these decide what is used, however much it is.
     """
     source, root = Path(source), Path(root)
-    _check_place(source, root)
+    _check_place(source, root, param)
     report = Report()
     try:
-        with open_source(source, report.skip) as entries:
-            tree = _sort_entries(entries, _find_base(entries, source), report)
+        with open_source(source, report.skip, param) as entries:
+            listed = f"; {report.summary()}, listed in {root / SKIPPED}" if report.rows else ""
+            tree = _sort_entries(entries, _find_base(entries, source, param, listed), report)
             splits = _read_splits(tree.manifest, source)
             calibration = {label: _read_calibration(tree, label, source, report) for label in CLASSES}
             for label, (azimuth, zenith) in calibration.items():
@@ -154,15 +158,18 @@ def import_tree(source: Path, root: Path, required_scenes: int) -> tuple[list[Pa
     return pairs, report
 
 
-def _check_place(source: Path, root: Path) -> None:
+def _check_place(source: Path, root: Path, param: str) -> None:
+    # an experiment may run in a copy of the project, where a relative path leads elsewhere
+    shown = f"{param}: {source}" + ("" if source.is_absolute() else f" (here {source.absolute()})")
     try:
         there, inside, outside = source.exists(), source.resolve(), root.resolve()
     except OSError as error:  # a folder above it is not ours to look into, or the name is too long
-        raise UserError(f"data.folder.path: {source} cannot be read ({error.strerror}); give {_WANTED}.") from None
+        raise UserError(f"{shown} cannot be read ({error.strerror}); give {_WANTED}.") from None
     if not there:
-        raise UserError(f"data.folder.path: {source} does not exist; give {_WANTED}.")
+        how = "" if source.is_absolute() else "the absolute path of "
+        raise UserError(f"{shown} does not exist; give {how}{_WANTED}.")
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
-        raise UserError(f"data.folder.path: {source} and {root}, where the clean copy goes, overlap; give {_WANTED}.")
+        raise UserError(f"{shown} and {root}, where the clean copy goes, overlap; give {_WANTED}.")
 
 
 def _check_enough(pairs: list[Pair], required: int, source: Path, root: Path) -> None:
@@ -177,8 +184,11 @@ def _check_enough(pairs: list[Pair], required: int, source: Path, root: Path) ->
         )
 
 
-def _find_base(entries: list[Entry], source: Path) -> tuple[str, ...]:
-    """Parts of the path, relative to the source, of the one folder that contains ``cubes`` and ``spheres``."""
+def _find_base(entries: list[Entry], source: Path, param: str, listed: str) -> tuple[str, ...]:
+    """Parts of the path, relative to the source, of the one folder that contains ``cubes`` and ``spheres``.
+
+    ``listed`` is what to say of files that were left out before.
+    """
     parents: dict[str, set[tuple[str, ...]]] = {folder: set() for folder in _FOLDERS}
     for entry in entries:
         if entry.name.suffix.lower() in KINDS.values():
@@ -189,15 +199,15 @@ def _find_base(entries: list[Entry], source: Path) -> tuple[str, ...]:
     if len(bases) > 1:
         found = _join("/".join(base) or "." for base in bases)
         raise UserError(
-            f"data.folder.path: {source} holds {len(bases)} trees that contain cubes/ and spheres/, in {found}; "
+            f"{param}: {source} holds {len(bases)} trees that contain cubes/ and spheres/, in {found}; "
             "give the path of one of them (unpack a .zip first)."
         )
     if not bases:
         halves = sorted("/".join((*parent, folder)) for folder in parents for parent in parents[folder])
         found = _join(halves or sorted({entry.name.parts[0] for entry in entries})) or "no files"
         raise UserError(
-            f"data.folder.path: no folder in {source} contains both cubes/ and spheres/ with .png and .npy files "
-            f"(found: {found}); give {_WANTED}."
+            f"{param}: no folder in {source} contains both cubes/ and spheres/ with .png and .npy files "
+            f"(found: {found}{listed}); give {_WANTED}."
         )
     return bases[0]
 
