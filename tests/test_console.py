@@ -107,6 +107,8 @@ def stage(tmp_path, monkeypatch):
         ("params.yaml", "seeds: [52]\nfusion: {late: {lr: 1}, add: {lr: 1}}\n", "seeds"),
         ("params.yaml", "seeds: [51]\nfusion: {late: {lr: 2}, add: {lr: 1}}\n", "fusion.late and fusion.late.lr"),
         ("params.yaml", "seeds: [51]\nfusion: {late: {lr: 1}, add: {lr: 2}}\ncilp: {lr: 9}\n", None),
+        ("dvc.yaml", "stages: {train: {cmd: [", None),  # half an edit: DVC has read it, and the training is done
+        ("dvc.yaml", "stages: {}", None),
     ],
 )
 def test_what_changes_while_a_stage_runs_is_not_written_down_beside_its_results(stage, capsys, file, text, named):
@@ -119,6 +121,21 @@ def test_what_changes_while_a_stage_runs_is_not_written_down_beside_its_results(
         run()
     assert exit_.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {named} changed while this stage ran, so that its results")
+
+
+@pytest.mark.parametrize("text", ["seeds: [51", None, b"\xff"])
+def test_params_that_cannot_be_read_once_a_stage_is_through_are_named(stage, capsys, text):
+    def main():
+        (stage / "params.yaml").unlink()
+        if text:
+            (stage / "params.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(main)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: params.yaml cannot be read any more (")
+    assert said.endswith("mend it and run `dvc repro` again.\n")
 
 
 def test_what_dvc_fills_in_is_known_for_every_stage_of_the_pipeline(monkeypatch):
@@ -136,7 +153,7 @@ def test_what_dvc_fills_in_is_known_for_every_stage_of_the_pipeline(monkeypatch)
             keys = settings["cilp_ablation"]["recipes"] if isinstance(stage["foreach"], str) else stage["foreach"]
         monkeypatch.setattr("sys.argv", ["stage.py", *argv])
         for key in keys:
-            state = meanwhile._state(name, key)
+            state = meanwhile._state(*meanwhile._declared(name, key))
             assert len(state) > 1 and not [known for known in state if "${" in known]
             declared = stage.get("do", stage).get("params", [])
             assert len([known for known in state if not known.startswith(("src/", "stages/"))]) == len(declared)

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,14 @@ def unchanged() -> Iterator[None]:
     """Run a stage; outside of DVC, nothing is looked at.
 
     Raises:
-        UserError: code or a param that the stage declares is another than before.
+        UserError: code or a param that the stage declares is another than before, or params.yaml cannot be read any
+            more. What the pipeline says of the stage by then does not count: DVC has read that before, too.
     """
     stage, _, key = os.environ.get("DVC_STAGE", "").rpartition(":")[2].partition("@")
-    before = _state(stage, key)
+    code, names = _declared(stage, key)
+    before = _state(code, names)
     yield
-    after = _state(stage, key)
+    after = _state(code, names)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if changed:
         raise UserError(
@@ -41,26 +43,35 @@ def unchanged() -> Iterator[None]:
         )
 
 
-def _state(stage: str, key: str) -> dict[str, Any]:
-    """Contents of the code that ``stage`` depends on, and its params, by name; nothing if it is none of a pipeline.
+def _declared(stage: str, key: str) -> tuple[list[Path], list[str]]:
+    """Files and folders of code that ``stage`` depends on, and names of its params; none if it is none of a pipeline.
 
     ``key`` is which of a ``foreach`` it is.
     """
     try:
         declared = _read(PIPELINE)["stages"][stage] if stage else {}
         params = _read(PARAMS) if stage else {}
-    except (OSError, yaml.YAMLError, LookupError, TypeError):
-        return {}
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+        return [], []
     declared = declared.get("do", declared)
-    files = [
-        file
-        for path in (_filled_in(dep, key, params) for dep in declared.get("deps", []))
-        if path.startswith(CODE)
-        for file in ([Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("*.py")))
-    ]
-    found: dict[str, Any] = {str(file): hashlib.md5(file.read_bytes()).digest() for file in files}
-    for name in (_filled_in(name, key, params) for name in declared.get("params", [])):
-        found[name] = _value(name, params)
+    paths = [_filled_in(dep, key, params) for dep in declared.get("deps", [])]
+    names = [_filled_in(name, key, params) for name in declared.get("params", [])]
+    return [Path(path) for path in paths if path.startswith(CODE)], names
+
+
+def _state(code: Iterable[Path], names: Sequence[str]) -> dict[str, Any]:
+    """Contents of the files of ``code``, and params, by name."""
+    files = [file for path in code for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
+    found: dict[str, Any] = {str(file): hashlib.blake2b(file.read_bytes()).digest() for file in files}
+    if names:
+        try:
+            params = _read(PARAMS)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(
+                f"{PARAMS} cannot be read any more ({type(error).__name__}), so that nobody knows what this stage ran "
+                "with; mend it and run `dvc repro` again."
+            ) from None
+        found |= {name: _value(name, params) for name in names}
     return found
 
 
