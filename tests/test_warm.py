@@ -3,15 +3,17 @@
 import importlib.metadata
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from clone import ENVIRONMENT
 
-from cilp.pipeline.warm import serving
+from cilp.pipeline.warm import LONGEST_ADDRESS, serving
 
 SCRIPT = """
 import os, sys
@@ -189,6 +191,65 @@ def test_where_no_program_can_run_stages_start_by_themselves(folder):
     environment = {**ENVIRONMENT, "PYTHONPATH": str(root / "src"), "ASKED": ""}
     done = subprocess.run(command, cwd=folder, env=environment, text=True, input="in", capture_output=True)
     assert done.returncode == 0 and "each stage starts by itself" in done.stdout and "False" in done.stdout
+
+
+def test_where_the_address_of_a_socket_would_be_too_long_stages_start_by_themselves(folder):
+    long = folder / ("a" * 100)
+    long.mkdir()
+    command = [sys.executable, "-m", "cilp.pipeline.warm", "python", "stages/one.py"]
+    environment = {
+        **ENVIRONMENT,
+        "PYTHONPATH": str(Path(__file__).parents[1] / "src"),
+        "ASKED": "",
+        "TMPDIR": str(long),
+    }
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, input="in", capture_output=True)
+    assert done.returncode == 0 and "False" in done.stdout
+    assert f"{long} (TMPDIR) is too long for the address of a socket: each stage starts by itself" in done.stdout
+    assert done.stderr == "beside\n"
+    assert not list(long.iterdir())
+
+
+def test_the_longest_address_is_one_of_a_socket_and_a_longer_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        with pytest.raises(OSError, match="too long"):
+            listening.bind("a" * (LONGEST_ADDRESS + 1))
+        listening.bind("a" * LONGEST_ADDRESS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("when", ["before the command", "while it runs"])
+def test_nothing_is_left_behind_by_a_signal(folder, tmp_path, number, when):
+    """From the first moment on: such as a terminal that is closed at once."""
+    program = "from cilp.pipeline import warm\n"
+    if when == "before the command":  # the folder and the server are there
+        program += "def wait(*_): open('there', 'w').write('1'); __import__('time').sleep(60)\nwarm.os.access = wait\n"
+    program += "warm.main()"
+    path = f"{nothing_to_import(tmp_path / 'modules')}{os.pathsep}{Path(__file__).parents[1] / 'src'}"
+    command = [sys.executable, "-c", program, "sh", "-c", "echo 1 > there; exec sleep 60"]
+    with tempfile.TemporaryDirectory() as left:
+        environment = {**ENVIRONMENT, "PYTHONPATH": path, "TMPDIR": left}
+        with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              text=True, start_new_session=True) as launcher:  # fmt: skip
+            eventually((folder / "there").read_text)
+            assert list(Path(left).iterdir())
+            os.killpg(launcher.pid, number)
+            said = launcher.communicate(timeout=20)[1]
+        assert launcher.returncode == 128 + number
+        assert "Traceback" not in said
+        assert not list(Path(left).iterdir())
+
+
+def test_below_nohup_a_closed_terminal_ends_nothing(folder, tmp_path):
+    modules, root = nothing_to_import(tmp_path / "modules"), Path(__file__).parents[1] / "src"
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{modules}{os.pathsep}{root}"}
+    command = ["nohup", sys.executable, "-m", "cilp.pipeline.warm", "sh", "-c", "echo 1 > there; sleep 1; exit 3"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, start_new_session=True) as launcher:  # fmt: skip
+        eventually((folder / "there").read_text)
+        os.killpg(launcher.pid, signal.SIGHUP)
+        assert launcher.wait(20) == 3
 
 
 def test_a_command_has_its_own_exit_code(tmp_path):

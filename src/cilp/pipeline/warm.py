@@ -31,6 +31,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 PRELOADED = (
@@ -43,6 +44,9 @@ PRELOADED = (
     "yaml",
     "matplotlib.pyplot",
 )
+PREFIX = "cilp-warm-"
+LONGEST_ADDRESS = 107
+"""Bytes of the path of a socket."""
 LAUNCHER = """#!/bin/sh
 '''exec' {python} {options} "$0" "$@"
 ' '''
@@ -86,7 +90,7 @@ def serving(
 ) -> Iterator[Path]:
     """A folder to put first in ``PATH``. The process behind it starts with ``environment``, imports ``modules``, and
     runs what ``python`` is given if its path begins with ``scripts``."""
-    with tempfile.TemporaryDirectory(prefix="cilp-warm-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         address, client = f"{folder}/socket", Path(folder, "bin/python")
         client.parent.mkdir()
         asks = CLIENT.format(python=sys.executable, address=address, scripts=scripts)
@@ -113,25 +117,45 @@ def main() -> None:
         return
     if not arguments.command:
         parser.error("name a command, such as dvc repro")
-    # elsewhere a fork of a process that has imported NumPy is not safe: macOS' Accelerate does not survive it
-    with serving() if sys.platform == "linux" else contextlib.nullcontext() as folder:
+    started: list[subprocess.Popen] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        if not started:
+            sys.exit(128 + number)  # and the folder that there may be goes
+        started[0].send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is below nohup
+            signal.signal(number, end)
+    reason = _why_not()
+    with contextlib.nullcontext() if reason else serving() as folder:
         path = os.environ.get("PATH", os.defpath)
-        if folder is None:
-            print(f"On {sys.platform} each stage starts by itself, more slowly")
-        elif os.access(folder / "python", os.X_OK):
-            path = f"{folder}{os.pathsep}{path}"
+        if folder and not os.access(folder / "python", os.X_OK):
+            reason = f"No program can run in {tempfile.gettempdir()} (TMPDIR)"
+        if reason:
+            print(f"{reason}: each stage starts by itself, more slowly")
         else:
-            print(f"No program can run in {tempfile.gettempdir()} (TMPDIR): each stage starts by itself, more slowly")
+            path = f"{folder}{os.pathsep}{path}"
         with subprocess.Popen(arguments.command, env={**os.environ, "PATH": path}) as process:
+            started.append(process)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for the client
-            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             code = process.wait()
     sys.exit(code if code >= 0 else 128 - code)
+
+
+def _why_not() -> str:
+    """Why there can be no server here; empty if there can."""
+    if sys.platform != "linux":  # a fork of a process that has imported NumPy: macOS' Accelerate does not survive it
+        return f"On {sys.platform} no process that has imported NumPy can fork"
+    if len(os.fsencode(f"{tempfile.gettempdir()}/{PREFIX}01234567/socket")) > LONGEST_ADDRESS:
+        return f"{tempfile.gettempdir()} (TMPDIR) is too long for the address of a socket"
+    return ""
 
 
 def serve(address: str, modules: Sequence[str]) -> None:
     """Import, then fork for each that connects, until terminated or left alone; who comes meanwhile waits."""
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whoever started this goes, and ends it
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
@@ -148,6 +172,7 @@ def serve(address: str, modules: Sequence[str]) -> None:
             client, _ = listening.accept()
             if os.fork() == 0:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGHUP, hangup)
                 listening.close()
                 break
             client.close()
