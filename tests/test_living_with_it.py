@@ -128,19 +128,27 @@ def test_the_fusion_that_the_readme_adds_trains(sandbox, warm, tmp_path):
     assert "| 1,415,051 | 824,201 |" in (sandbox / "metrics/fusion_comparison.md").read_text()
 
 
-def test_the_notebook_runs_outside_colab(project, warm, tmp_path):
-    """From the first cell to the last, on settings small enough; what it shows is there."""
+SPACED = "tracking.project='two words'"
+NOTE = "import sys\nprint('at once:', 'torch' in sys.modules)\n"
+
+
+def test_the_notebook_runs_outside_colab(project, tmp_path):
+    """From the first cell to the last, on settings small enough; what it shows is there.
+
+    Stages start at once because the notebook has them do so: nothing here does.
+    """
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     copy = shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("wandb"), symlinks=True)
     notebook = nbformat.read(ROOT / "notebooks/colab.ipynb", as_version=4)
     settings = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(settings) == 1
-    settings[0].source = 'SETTINGS = ["significance.resamples=999"]'
+    settings[0].source = f"SETTINGS = {['significance.resamples=999', SPACED]!r}"
+    (copy / "stages/significance.py").write_text(f"{NOTE}{(copy / 'stages/significance.py').read_text()}")
     (copy / ".venv").mkdir()
     (copy / ".venv/.ready").touch()  # the environment that runs this test is set up
     client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(copy)}})
     environment = dict(os.environ)
-    os.environ |= {**ENVIRONMENT, **warm, "WANDB_MODE": "disabled"}
+    os.environ |= {**ENVIRONMENT, "WANDB_MODE": "disabled"}
     try:
         client.execute()
     finally:
@@ -148,6 +156,7 @@ def test_the_notebook_runs_outside_colab(project, warm, tmp_path):
         os.environ |= environment
     shown = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
     assert "Running stage 'significance'" in shown
+    assert "at once: True" in shown
     assert "Running stage 'predict'" not in shown
     for fact in ("| metric | late | Hadamard |", "recall@1", "image/png"):
         assert fact in shown
