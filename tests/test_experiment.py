@@ -41,6 +41,7 @@ def study(tmp_path, monkeypatch):
         (["seeds.x=5"], "-S seeds.x=5: "),
         (["cilp.steps=glob(*)"], "is not supported"),
         (["other.yaml:cilp.steps=5"], "-S other.yaml: the study has one file of params, params.yaml; name none."),
+        (["seeds=[51,", "52]"], "-S seeds=[51, -S 52]: "),
         (["cilp.steps=range(1,100000)"], "-S asks for 99,999 combinations; at most 1,000 are legal."),
     ],
 )
@@ -100,6 +101,29 @@ def test_all_options_go_on_to_dvc_once_they_are_checked(study, monkeypatch):
     with pytest.raises(UserError, match=r"cilp\.batch_size"):
         experiment.main()
     assert len(started) == 1
+
+
+@pytest.mark.parametrize("how", ["--temp", "--queue"])
+def test_code_that_a_copy_would_lack_is_named_before(study, monkeypatch, how):
+    """DVC copies what git tracks, or has in its index."""
+    started = []
+    monkeypatch.setattr("os.execv", lambda *command: started.append(command))
+    run(study, "git", "init", "--quiet")
+    (study / ".gitignore").write_text("ignored.py\n")
+    for name in ("src/cilp/models/fusion/maximum.py", "src/ignored.py", "notes.py", "src/notes.txt"):
+        (study / name).parent.mkdir(parents=True, exist_ok=True)
+        (study / name).touch()
+    monkeypatch.setattr(sys, "argv", ["experiment", how])
+    with pytest.raises(UserError, match=r"which lacks src/cilp/models/fusion/maximum\.py; `git add` what it needs"):
+        experiment.main()
+    for options in ([], [how, "-C", "src/cilp"]):  # in place; or copied as well
+        monkeypatch.setattr(sys, "argv", ["experiment", *options])
+        experiment.main()
+    assert len(started) == 2
+    run(study, "git", "add", "src/cilp")
+    monkeypatch.setattr(sys, "argv", ["experiment", how])
+    experiment.main()
+    assert len(started) == 3
 
 
 def test_the_command_ends_with_code_2_and_one_line_and_leaves_no_experiment(study):

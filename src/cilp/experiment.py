@@ -9,6 +9,7 @@ queued.
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from cilp.pipeline.lockfile import mend
 from cilp.plain_yaml import UNREADABLE, read, shown
 from cilp.schema import check
 
+CODE = ("src", "stages")
+NAMES_SHOWN = 3
 MOST = 1_000
 """Points of a grid. More are a slip of the keyboard, such as ``range(1,1000000)``, and would all be queued."""
 
@@ -32,7 +35,15 @@ def main() -> None:
     parser.add_argument(
         "-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="a param and its value, or several"
     )
-    check_overrides(parser.parse_known_args()[0].set_param)
+    parser.add_argument("--temp", action="store_true", help="run in a copy of what git tracks")
+    parser.add_argument("--queue", action="store_true", help="run later, in such a copy")
+    parser.add_argument(
+        "-C", "--copy-paths", action="append", default=[], metavar="PATH", help="what goes into the copy as well"
+    )
+    options = parser.parse_known_args()[0]
+    check_overrides(options.set_param)
+    if options.temp or options.queue:
+        check_tracked(options.copy_paths)
     mend()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "cilp.pipeline.quick_dvc", "exp", "run", *sys.argv[1:]])
@@ -72,9 +83,26 @@ def check_overrides(overrides: Sequence[str], path: Path = params.PARAMS_FILE) -
                 check(read(varied))
     except (InvalidArgumentError, HydraException, OmegaConfBaseException, *UNREADABLE) as error:
         said = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        given = shown(" ".join(overrides))
+        given = shown(" -S ".join(overrides))
         raise UserError(f"-S {given}: {said}; write KEY=VALUE with a key of {params.PARAMS_FILE}.") from None
     return len(points)
+
+
+def check_tracked(copied: Sequence[str] = ()) -> None:
+    """Raise ``UserError`` if there is code that git does not know: DVC copies only what it does, and ``copied`` paths.
+
+    Outside of a repository, nothing is known.
+    """
+    ask = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *(f"{folder}/*.py" for folder in CODE)]
+    names = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split("\0")
+    missing = [name for name in names if name and not any(Path(name).is_relative_to(path) for path in copied)]
+    if missing:
+        more = f" and {len(missing) - NAMES_SHOWN} more" if len(missing) > NAMES_SHOWN else ""
+        named = shown(" ".join(missing[:NAMES_SHOWN]))
+        raise UserError(
+            f"The experiment is to run in a copy of what git tracks, which lacks {named}{more}; `git add` what it "
+            "needs, and remove or ignore the rest."
+        )
 
 
 if __name__ == "__main__":
