@@ -1,6 +1,10 @@
 """What runs on GitHub has no more rights than it needs."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,3 +37,34 @@ def test_the_report_runs_the_projects_own_command():
     (command,) = [step["run"] for step in steps if step.get("name") == "Report"]
     assert command.startswith("make report READY= ")
     assert re.search(r"^report: \$\(READY\)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+GH = """#!/bin/sh
+echo "$@" >> called
+case "$*" in *--jq*) for filter; do :; done; jq -r "$filter" comments.json;; esac
+"""
+"""As much of GitHub's client as the step needs."""
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="filters as gh does")
+@pytest.mark.parametrize("known", [None, 3])
+def test_the_report_replaces_its_own_comment_and_no_other(tmp_path, known):
+    (tmp_path / "report.md").write_text("| metric |")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gh").write_text(GH)
+    (tmp_path / "bin/gh").chmod(0o755)
+    steps = yaml.safe_load((ROOT / ".github/workflows/report.yml").read_text())["jobs"]["comment"]["steps"]
+    (step,) = [step for step in steps if step.get("name", "").startswith("Comment")]
+    marked = "<!-- report of results -->\nold"
+    comments = [(1, "someone", marked), (2, "github-actions[bot]", f"coverage, not {marked}")]
+    comments += [(known, "github-actions[bot]", marked)] if known else []
+    comments += [(4, "github-actions[bot]", "coverage")]
+    shown = [{"id": number, "user": {"login": login}, "body": body} for number, login, body in comments]
+    (tmp_path / "comments.json").write_text(json.dumps(shown))
+    environment = {"PATH": f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}", "NUMBER": "7", "REPOSITORY": "a/b"}
+    command = ["bash", "-eo", "pipefail", "-c", step["run"]]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    *_, last = (tmp_path / "called").read_text().splitlines()
+    method = "PATCH repos/a/b/issues/comments/3" if known else "POST repos/a/b/issues/7/comments"
+    assert last == f"api --method {method} --field body=@comment.md"
+    assert (tmp_path / "comment.md").read_text() == "<!-- report of results -->\n| metric |"
