@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from synthetic import make_packed
@@ -36,6 +38,35 @@ def test_each_classifier_sees_what_it_was_made_for(tmp_path, split, module, argu
         expected = model(*[inputs[view] for view in views]).sigmoid()
     ours = probabilities(load_classifier(tmp_path, "some", 1, CPU), split)
     torch.testing.assert_close(ours.float(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ("late,51,test,7,1", "TypeError"),
+        ("late,51,test,7,1,0.", None),
+        ("late,51,test,seven,1,0.5", "ValueError"),
+        ("late,51,test,7,2,0.5", "ValueError"),
+        ("late,51,test,7,1,nan", "ValueError"),
+        ("late,51,test,7,1,\udcff", "UnicodeDecodeError"),
+    ],
+)
+def test_a_damaged_table_is_refused_with_what_writes_it_anew(tmp_path, row, error):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, [Prediction("late", 51, "test", 7, 1, 0.25)])
+    with open(path, "a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(row)
+    if error is None:
+        assert len(read_predictions(path)) == 2
+        return
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))} is damaged \({error}\); run `dvc repro predict`"):
+        read_predictions(path)
+
+
+def test_a_table_without_its_first_line_is_refused(tmp_path):
+    (tmp_path / "predictions.csv").write_text("late,51,test,7,1,0.5\n" * 2)
+    with pytest.raises(UserError, match=r"is damaged \(KeyError\)"):
+        read_predictions(tmp_path / "predictions.csv")
 
 
 def test_what_is_no_classifier_is_refused(tmp_path):

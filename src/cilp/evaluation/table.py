@@ -41,19 +41,26 @@ def read_predictions(path: Path) -> list[Prediction]:
     """Read what ``write_predictions`` wrote.
 
     Raises:
-        UserError: the file is missing.
+        UserError: the file is missing or damaged.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [
+            found = [
                 Prediction(
                     row["model"], int(row["seed"]), row["split"], int(row["scene"]), int(row["label"]),
                     float(row["probability"]),
                 )
                 for row in csv.DictReader(file)
             ]  # fmt: skip
+        if not all(it.label in (0, 1) and 0 <= it.probability <= 1 for it in found):
+            raise ValueError
+        return found
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run `dvc repro predict` to write it.") from None
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}); run `dvc repro predict` to write it anew."
+        ) from None
 
 
 def confusion(predictions: Iterable[Prediction], split: str) -> Counter[tuple[str, int, int]]:
