@@ -15,17 +15,17 @@ from cilp.console import cli
 from cilp.packed import load, save
 from cilp.packing import pack_unlabelled, undrawn
 from cilp.raw.layout import MANIFEST, read_manifest
+from cilp.raw.simulate import MOST_UNLABELLED
 from cilp.simulation.processes import rendering
 from cilp.simulation.scenes import SimulateParams
 
 RAW, PACKED, TARGET = Path("data/raw"), Path("data/packed.pt"), Path("data/unlabelled.pt")
-MOST_SCENES = 100_000
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
-    further = params.whole(settings, "data.unlabelled", 0, MOST_SCENES)
+    further = params.whole(settings, "data.unlabelled", 0, MOST_UNLABELLED)
     drawn = set(load(PACKED).scene.tolist())
     pool = undrawn(read_manifest(RAW / MANIFEST), drawn, params.lookup(settings, "data.splits"))
     if params.lookup(settings, "data.source") == "simulate":

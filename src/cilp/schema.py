@@ -30,7 +30,7 @@ from cilp.plain_yaml import check_floats, check_plain
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
 from cilp.raw.kaggle import KaggleParams
-from cilp.raw.simulate import MOST_SCENES
+from cilp.raw.simulate import MOST_SCENES, MOST_UNLABELLED
 from cilp.sensors import MAX_RANGE
 from cilp.simulation.scenes import SimulateParams
 from cilp.simulation.varied import of_random_size
@@ -40,7 +40,6 @@ from cilp.training.classifier import TrainingParams
 from cilp.training.device import DEVICES
 from cilp.training.seeds import check_seeds
 
-MOST_UNLABELLED = 100_000
 MOST_PAIRS = 10**9
 RECIPE = ("title", "cilp", "embedder")
 

@@ -16,6 +16,8 @@ from cilp.simulation.raycast import AZIMUTH, ZENITH
 from cilp.simulation.scenes import SimulateParams, render
 
 MOST_SCENES = 9_999
+MOST_UNLABELLED = 100_000
+"""The largest ``data.unlabelled``: of scenes that never touch the disk."""
 
 
 def simulate(root: Path, scenes: int, params: SimulateParams, processes: int | None = None) -> list[Pair]:
