@@ -15,7 +15,7 @@ from tiny import FUSIONS, SEEDS, VARIANTS
 from cilp import packed, params
 from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.fewer_scenes import few, load_rows
-from cilp.classifiers.images import images_of, train_image
+from cilp.classifiers.images import train_image
 from cilp.classifiers.transfer import train_lidar
 from cilp.evaluation.data_efficiency import read_reached
 from cilp.evaluation.models import SINGLE
@@ -168,7 +168,7 @@ def test_what_trains_on_all_scenes_is_taken_where_it_was_trained_and_would_be_th
         for name, way, done in (
             ("lidar", ("lidar", "scratch"), train_lidar(embedder, on_labels, train, valid, Run(seed, "test"))),
             ("image_supervised", ("rgb2lidar", "supervised"),
-             train_image(images_of(train), *told, *along, embedder, Run(seed, "test"))),
+             train_image(train, *told, *along, embedder, Run(seed, "test"))),
         ):  # fmt: skip
             model, _ = load_checkpoint(project / f"models/{name}/seed-{seed}.pt")
             assert torch.equal(weights(done.model), weights(model)), name
