@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from clone import ENVIRONMENT
 from hub_server import TOKEN, HubServer, Repository
 from PIL import Image
 
@@ -200,7 +201,7 @@ def test_an_upload_that_breaks_off_leaves_no_card_and_may_be_tried_again(subset,
 def test_what_is_published_is_private_where_asked():
     for asked, options in (([], []), (["PRIVATE=yes"], ["--private"]), (["PRIVATE=no"], [])):
         command = ["make", "--dry-run", "publish", "READY=", f"DATASET={NAME}", "MODELS=user/models", *asked]
-        dry = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        dry = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
         words = dry.replace("\\\n", " ").split()
         assert words[words.index("cilp.publish") + 1 :] == [NAME, "--models", "user/models", *options]
 

@@ -146,7 +146,9 @@ def test_the_notebook_runs_outside_colab(project, tmp_path):
     (copy / "stages/significance.py").write_text(f"{NOTE}{(copy / 'stages/significance.py').read_text()}")
     (copy / ".venv").mkdir()
     (copy / ".venv/.ready").touch()  # the environment that runs this test is set up
-    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(copy)}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, coalesce_streams=True, resources={"metadata": {"path": str(copy)}}
+    )
     environment = dict(os.environ)
     os.environ |= {**ENVIRONMENT, "WANDB_MODE": "disabled"}
     try:
