@@ -20,10 +20,11 @@ WARM := PYTHONPATH=src python -m cilp.pipeline.warm
 EXPERIMENT := $(WARM) python -m cilp.experiment
 # the small setting of `make quick`: fewer scenes, fewer epochs, one seed
 QUICK = -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled=100 -S 'seeds=[51]' \
-	-S cilp.steps=30 -S cilp_ablation.pairs=128 -S lidar.epochs=4 \
+	-S cilp.steps=60 -S cilp_ablation.pairs=128 -S lidar.epochs=8 -S lidar.batch_size=8 \
+	-S projector.batch_size=8 -S rgb2lidar.batch_size=8 \
 	-S significance.resamples=999 -S audit.scenes=25 -S sensor_failures.pairs=40 \
 	-S 'random_size.seeds=[]' -S 'fusion_course.seeds=[]' -S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
-	$(foreach fusion,$(FUSIONS),-S fusion.$(fusion).epochs=3)
+	$(foreach fusion,$(FUSIONS),-S fusion.$(fusion).epochs=8 -S fusion.$(fusion).batch_size=8)
 # the keys of the section fusion, however their values are written: `dvc exp run -S` changes the style of the file
 FUSIONS = $(shell sed -n '/^fusion:/,/^[a-z]/s/^  \([a-z][a-z0-9_]*\):.*/\1/p' params.yaml)
 

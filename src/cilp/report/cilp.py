@@ -69,12 +69,17 @@ def results_markdown(results: Mapping[str, Mapping[str, float]], cost: Mapping[s
         parameters = f"{results[model]['parameters']:,}" if "parameters" in metrics else ""
         lines.append(f"| {title} | {figure} | {value} | {parameters} | {reference} |")
     seeds = results["rgb2lidar"]["seeds"]
-    spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    spread = (
+        f"Mean ± sample standard deviation over {seeds} seeds, each seed with its own LiDAR classifier, CILP and "
+        "projector."
+        if seeds > 1
+        else "One seed, hence no spread."
+    )
     notes = [
         f"- Data: {SOURCES.get(source, source)}. CILP saw {results['cilp']['training_pairs']:,} pairs without labels; "
         f"recall is over {results['retrieval']['pairs']:,} validation pairs; at best, since equal "
         "images, such as the black ones, cannot all find their own partner.",
-        f"- {spread[0].upper()}{spread[1:]}, each seed with its own LiDAR classifier, CILP and projector.",
+        f"- {spread}",
         "- Image classifiers take as many steps as CILP on batches as large, mirrored and coloured alike: supervised "
         f"on the labels of {results['image_supervised']['training_images']:,} images, distilled on what the LiDAR "
         f"classifier says of {results['image_distilled']['training_images']:,} pairs.",
