@@ -21,7 +21,9 @@ def main() -> None:
     settings = params.load()
     declared = params.lookup(settings, "variants")
     compared = {**declared, "fusion": fusions(declared)}
-    found = list(findings(Figures(Path("metrics")), compared, audits(settings)))
+    conditions = params.lookup(settings, "audit.conditions")
+    conflicts = [name for name, condition in conditions.items() if condition.get("lidar") == "twin"]
+    found = list(findings(Figures(Path("metrics")), compared, audits(settings), conflicts))
     tables = {name: Path(f"metrics/{name}.md").read_text(encoding="utf-8") for name in TABLES}
     write_text(Path("reports/study.md"), study_markdown(settings, found, tables))
     for finding in found:

@@ -20,35 +20,42 @@ Audit = dict[str, dict[str, float]]
 """By model and condition: accuracy, the mean over audits."""
 
 
-def audit_findings(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def audit_findings(
+    figures: Figures, trained_on: Mapping[str, Sequence[str]], conflicts: Sequence[str] = ()
+) -> Iterator[Finding]:
     """By what models were trained on, in words, the names of their audits, the study's first: what they go by, how far
-    size alone goes, which sensor fusions follow where the two disagree, and whether other scenes cure it."""
+    size alone goes, which sensor fusions follow where the two disagree (``conflicts``), and whether other scenes cure
+    it. What takes a condition that the audit does not have, ``swapped`` or ``dark``, is left out."""
     audits = {training: _mean_audit(figures, names) for training, names in trained_on.items()}
     (first, names), *others = trained_on.items()
     study = {model: found for model, found in audits[first].items() if _sees_lidar(model)}
-    if any("swapped" not in found for found in study.values()):
-        return
+    if all("swapped" in found for found in study.values()):
+        yield _shortcut(names, study, audits[first].get("rgb2lidar"))
+        yield from _size_rule(figures, trained_on)
+    yield from _conflict(audits, trained_on, conflicts)
+    for training, names in others:
+        cured = {model: found for model, found in audits[training].items() if "swapped" in found}
+        if not study.keys() & cured.keys():
+            continue
+        seeds = [sum(figures[f"audit/{name}"]["seeds"] for name in those) for those in (names, trained_on[first])]
+        yield _cure(training, names, audits[training], study, seeds, conflicts)
+
+
+def _shortcut(names: Sequence[str], study: Audit, bridge: Mapping[str, float] | None) -> Finding:
+    """What the study's classifiers that see the LiDAR go by, and the RGB-to-LiDAR classifier ``bridge`` beside them."""
     low, high = _range(study, "swapped")
-    bridge = audits[first].get("rgb2lidar")
     if high < MISLED:
         verdict, bound = "They go by size, not by shape", f"< {MISLED}"
     elif high < CHANCE:
         verdict, bound = "They go by size more than by shape", f"< {CHANCE}"
     else:
         verdict, bound = "Some of them do not merely go by size", ""
-    yield Finding(
+    return Finding(
         "What do they look at?",
         f"{verdict}: with sizes swapped, classifiers that see the LiDAR reach {low:.3f} to {high:.3f}; chance is 0.5."
         + (f" The RGB-to-LiDAR classifier reaches {bridge['swapped']:.3f}." if bridge else ""),
         _bounds(names, study, "swapped", bound) if bound else [],
     )
-    yield from _size_rule(figures, trained_on)
-    yield from _conflict(audits, trained_on)
-    for training, names in others:
-        if not study.keys() & audits[training].keys():
-            continue
-        seeds = [sum(figures[f"audit/{name}"]["seeds"] for name in those) for those in (names, trained_on[first])]
-        yield _cure(training, names, audits[training], study, seeds)
 
 
 def _size_rule(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
@@ -61,8 +68,8 @@ def _size_rule(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Ite
     accuracy = rule["test_accuracy"]
     yield Finding(
         "How far does size alone go?",
-        f"One threshold, {rule['threshold_m2']:.2f} m² of area across the line of sight as the LiDAR sees it, is right "
-        f"on {accuracy:.4f} of the test set, and with sizes swapped on {swapped:.3f}.",
+        f"One threshold, {rule['threshold_m2']:.2f} m² of area across the line of sight as the LiDAR sees it, "
+        f"reaches an accuracy of {accuracy:.4f} on the test set, and of {swapped:.3f} with sizes swapped.",
         [
             f"size_rule/{first}:test_accuracy >= {accuracy!r}",
             f"audit/{first}:models:{SIZE_RULE}:swapped:accuracy <= {swapped!r}",
@@ -70,11 +77,17 @@ def _size_rule(figures: Figures, trained_on: Mapping[str, Sequence[str]]) -> Ite
     )
 
 
-def _conflict(audits: Mapping[str, Audit], trained_on: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
-    """What the fusions go by if each image has the range image of the other shape, by what they were trained on."""
+def _conflict(
+    audits: Mapping[str, Audit], trained_on: Mapping[str, Sequence[str]], conflicts: Sequence[str]
+) -> Iterator[Finding]:
+    """What the fusions go by if each image has the range image of the other shape, by what they were trained on; of
+    several such conditions, in the first."""
+    if not conflicts:
+        return
+    condition = conflicts[0]
     said, claims = [], []
     for training, audit in audits.items():
-        both = {model: found for model, found in audit.items() if "conflict" in found and not _single(model)}
+        both = {model: found for model, found in audit.items() if condition in found and not _single(model)}
         kinds = {
             "from one loss": {model: it for model, it in both.items() if not asked(model) and not _supervised(model)},
             "from a loss for each sensor": {model: it for model, it in both.items() if _supervised(model)},
@@ -83,14 +96,14 @@ def _conflict(audits: Mapping[str, Audit], trained_on: Mapping[str, Sequence[str
         shares = []
         for kind, models in kinds.items():
             if models:
-                low, high = _range(models, "conflict")
+                low, high = _range(models, condition)
                 shares.append(f"{kind} {low:.3f} to {high:.3f}")
-                claims += _between(trained_on[training], models, "conflict")
+                claims += _between(trained_on[training], models, condition)
         said += [f"trained on {training}, {', '.join(shares)}"] if shares else []
     if said:
         yield Finding(
             "Which sensor do the fusions go by where the two disagree?",
-            f"Shares in which they go by the image, given that of one shape and the LiDAR of the other: "
+            f"Shares of pairs in which they go by the image, where image and LiDAR show different shapes: "
             f"{'; '.join(said)}.",
             claims,
         )
@@ -101,7 +114,9 @@ def _supervised(model: str) -> bool:
     return model.endswith("-auxiliary")
 
 
-def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds: Sequence[int]) -> Finding:
+def _cure(
+    training: str, names: Sequence[str], audit: Audit, study: Audit, seeds: Sequence[int], conflicts: Sequence[str]
+) -> Finding:
     """Whether training on other scenes made the classifiers that see the LiDAR look at shape, or at the image alone.
 
     ``seeds`` is how many the audits of either training are of, those of the study last.
@@ -117,10 +132,10 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
     claims = _between(names, cured, "swapped")
     lost = [
         model for model, found in cured.items()
-        if max(accuracy for condition, accuracy in found.items() if condition != "conflict") < GUESSES
+        if max(accuracy for condition, accuracy in found.items() if condition not in conflicts) < GUESSES
     ]  # fmt: skip
     if lost:
-        answer += f" Under no condition better than {GUESSES}: {', '.join(map(title, lost))}."
+        answer += f" Not above {GUESSES} under any condition: {', '.join(map(title, lost))}."
     both = {model: found for model, found in cured.items() if "dark" in found and not _single(model)}
     whole = {model: found for model, found in both.items() if not asked(model)}
     if whole:
@@ -130,13 +145,13 @@ def _cure(training: str, names: Sequence[str], audit: Audit, study: Audit, seeds
         if dark[1] < GUESSES < dark_before[0]:
             answer += (
                 f"{dark[0]:.3f} to {dark[1]:.3f}, those of the study {dark_before[0]:.3f} to {dark_before[1]:.3f}: "
-                "without the image they are lost now."
+                "they now fail without the image."
             )
         else:
             answer += f"{dark[0]:.3f} ({title(worst)}) to {dark[1]:.3f} ({title(best)})."
         claims += _between(names, whole, "dark")
     for model in filter(asked, both):
-        answer += f" {title(model).capitalize()}, of networks trained apart, reaches {both[model]['dark']:.3f}."
+        answer += f" {title(model).capitalize()}, of networks trained separately, reaches {both[model]['dark']:.3f}."
     supervised = {model: found for model, found in audit.items() if _supervised(model) and "dark" in found}
     if supervised:
         dark = _range(supervised, "dark")

@@ -12,16 +12,20 @@ from cilp.report.finding import Finding, short_title
 from cilp.report.titles import title
 
 MARK = 0.95
-"""Accuracy that the course asks of the RGB-to-LiDAR classifier."""
+"""Accuracy that the reference study's assignment asks of the RGB-to-LiDAR classifier."""
 
 
 def findings(
-    figures: Figures, variants: Mapping[str, Sequence[str]], trained_on: Mapping[str, Sequence[str]]
+    figures: Figures,
+    variants: Mapping[str, Sequence[str]],
+    trained_on: Mapping[str, Sequence[str]],
+    conflicts: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """All findings.
 
     ``variants`` holds each ``fusion`` and ``downsampling`` that was compared, ``trained_on`` by what models had seen,
-    in words, the names of their audits, the study's first.
+    in words, the names of their audits, the study's first. ``conflicts`` are the audit's conditions in which image and
+    LiDAR show different shapes, so that its accuracy is the share that goes by the image.
     """
     for way in variants["downsampling"]:
         yield from _against_single_sensors(figures, variants["fusion"], way)
@@ -30,7 +34,7 @@ def findings(
         yield _strides(figures, variants["fusion"])
     yield _rgb2lidar(figures)
     yield _images(figures)
-    yield from audit_findings(figures, trained_on)
+    yield from audit_findings(figures, trained_on, conflicts)
     yield _calibration(figures)
     yield from _labels(figures)
 
@@ -92,11 +96,11 @@ def _differences(
 
 def _rgb2lidar(figures: Figures) -> Finding:
     accuracy = figures["rgb2lidar"]["test_accuracy"]
-    mark = f"{'above' if accuracy > MARK else 'not above'} {MARK}, the pass mark of the reference study's course"
+    mark = f"{'above' if accuracy > MARK else 'not above'} {MARK}, the pass mark of the reference study's assignment"
     return Finding(
         "Does CILP make a LiDAR classifier work on images?",
         f"The RGB-to-LiDAR classifier reaches {accuracy:.4f} on the test set, {mark}; the LiDAR classifier, whose head "
-        f"it uses, {figures['lidar']['test_accuracy']:.4f} on LiDAR.",
+        f"it uses, reaches {figures['lidar']['test_accuracy']:.4f} on LiDAR.",
         [f"rgb2lidar:test_accuracy {'>' if accuracy > MARK else '<='} {MARK}"],
     )
 
@@ -108,13 +112,13 @@ def _images(figures: Figures) -> Finding:
         figures, "Does it take CILP?", "differences between the three", [*combinations(ON_IMAGES, 2)], full=True
     )
     told = {
-        "image_supervised": "told the labels",
-        "image_distilled": "told the LiDAR classifier's answers to all pairs",
+        "image_supervised": "trained on the labels",
+        "image_distilled": "distilled from the LiDAR classifier on all pairs",
     }
     beside = " and ".join(f"{reached[model]:.4f} if {told[model]}" for model in IMAGE)
     answer = (
         f"An image classifier that takes as many steps on the same batches reaches {beside}; the RGB-to-LiDAR "
-        f"classifier {reached['rgb2lidar']:.4f}. {found.answer}"
+        f"classifier reaches {reached['rgb2lidar']:.4f}. {found.answer}"
     )
     return replace(found, answer=answer)
 
@@ -125,8 +129,8 @@ def _calibration(figures: Figures) -> Finding:
     best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
     surer = found[worst]["overconfidence"] > 0
     return Finding(
-        "Are they as often right as they are sure?",
-        f"The expected calibration error goes from {errors[best]:.4f} ({title(best)}) to {errors[worst]:.4f} "
+        "Are the classifiers calibrated?",
+        f"The expected calibration error ranges from {errors[best]:.4f} ({title(best)}) to {errors[worst]:.4f} "
         f"({title(worst)}), which is {'overconfident' if surer else 'underconfident'}.",
         [f"calibration:{worst}:overconfidence {'>' if surer else '<='} 0"],
     )
@@ -154,14 +158,14 @@ def _labels(figures: Figures) -> Iterator[Finding]:
         claims = [f"{path}:{count}:test_accuracy < {aim!r}" for count in scratch if count < (may or most + 1)]
         claims += [f"{path}:{does}:test_accuracy >= {aim!r}"] if does and does > few else []
         answer = (
-            f"On CILP's embeddings {few} labelled scenes give {aim:.3f}; {worth}. With {most} scenes it is "
-            f"{pretrained[most]:.3f}, from scratch {scratch[most]:.3f}."
+            f"On CILP's embeddings, {few} labelled scenes give an accuracy of {aim:.3f}; {worth}. With {most} scenes "
+            f"it is {pretrained[most]:.3f}, and from scratch {scratch[most]:.3f}."
         )
         if "supervised" in ways:
             as_long = {count: ways["supervised"][str(count)]["test_accuracy"] for count in (few, most)}
             answer += (
-                " An image classifier that takes as many steps as CILP, from scratch on images varied alike, reaches "
-                f"{as_long[few]:.3f} with {few} scenes and {as_long[most]:.3f} with {most}."
+                " An image classifier that takes as many steps as CILP, from scratch and with the same augmentation, "
+                f"reaches {as_long[few]:.3f} with {few} scenes and {as_long[most]:.3f} with {most}."
             )
             claims += [
                 f"data_efficiency:{model}:supervised:{count}:test_accuracy {'<' if it < pretrained[count] else '>='} "
