@@ -205,8 +205,8 @@ def test_which_sensor_decides_where_they_disagree_is_told_by_training():
             figures.files[f"audit/{name}"]["models"][f"fusion/{model}"] = entry
     found = told(figures)[question]
     assert found.answer.endswith(
-        "show different shapes: trained on one size, from one loss 0.010 to 0.020; trained on random sizes, from one loss "
-        "0.900 to 0.950, from a loss for each sensor 0.810 to 0.810."
+        "show different shapes: trained on one size, from one loss 0.010 to 0.020; trained on random sizes, from one "
+        "loss 0.900 to 0.950, from a loss for each sensor 0.810 to 0.810."
     )
     model = "audit/fixed_size:models:fusion"
     ends = {f"{model}/add-maxpool:conflict:accuracy > 0.009", f"{model}/concat-maxpool:conflict:accuracy < 0.021"}
