@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
 from matplotlib import pyplot
 from more_seeds import RECORDS, begun
@@ -22,18 +21,16 @@ from more_seeds_networks import JOINT, RANDOM_SIZE, protocol_on_random_sizes, ra
 from torch import Tensor, nn
 
 from cilp import packed, params
-from cilp.atomic import replacing, write_json, write_text
+from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.evaluation.models import BASELINES
 from cilp.report.docs import insert_tables
-from cilp.report.style import COLOURS
+from cilp.report.style import COLOURS, save
 from cilp.report.titles import TITLES
 from cilp.training.classifier import logits_of, train_classifier
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split, load_split
 from cilp.training.loop import Run
-
-matplotlib.use("Agg")
 
 RESULTS, FIGURE = Path("docs/joint-parts.json"), Path("docs/joint-parts.png")
 DOWNSAMPLING = "maxpool"
@@ -154,9 +151,7 @@ def draw(runs: dict[str, Any]) -> None:
     axes[0].set_ylabel("validation accuracy")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    with replacing(FIGURE, "wb") as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
-    pyplot.close(figure)
+    save(figure, FIGURE, 120)
 
 
 def curves(seeds: Sequence[Iterable[float]], axis: Any, colour: str, words: str) -> None:

@@ -3,15 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib import pyplot
 
-from cilp.atomic import replacing
-from cilp.report.style import COLOURS, MARKERS
+from cilp.report.style import COLOURS, MARKERS, save
 from cilp.report.titles import TITLES
-
-matplotlib.use("Agg")
 
 
 def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequence[float]) -> None:
@@ -53,6 +49,4 @@ def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequ
     axis.spines[["top", "right"]].set_visible(False)
     axis.plot([], [], "|", color="0.3", markersize=11, markeredgewidth=2.5, label="mean of the seeds")
     figure.legend(loc="outside upper center", ncols=len(series) + 1, frameon=False)
-    with replacing(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
-    pyplot.close(figure)
+    save(figure, path, 120)

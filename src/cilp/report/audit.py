@@ -5,15 +5,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-from cilp.atomic import replacing
-from cilp.evaluation.models import SIZE_RULE
-from cilp.report.titles import title
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+from cilp.evaluation.models import SIZE_RULE
+from cilp.report.style import save
+from cilp.report.titles import title
 
 SHAPES = ("cube", "sphere")
 Audits = Mapping[str, Mapping[str, Any]]
@@ -70,9 +67,7 @@ def draw_audit(audits: Audits, titles: Mapping[str, str], target: Path, shares: 
     if apart.any():
         figure.colorbar(follows, label="sensors disagree: 0 follows the LiDAR, 1 the image", **bar)
     figure.colorbar(right, label="accuracy (chance: 0.5)", **bar)
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 120)
 
 
 def audit_markdown(audits: Audits, titles: Mapping[str, str], scenes: int) -> str:

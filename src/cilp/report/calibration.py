@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-from cilp.atomic import replacing
-from cilp.evaluation.calibration import Bin
-from cilp.report.titles import title
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+from cilp.evaluation.calibration import Bin
+from cilp.report.style import save
+from cilp.report.titles import title
 
 FEWEST = 10
 """Predictions below which the accuracy of a bin says too little: such bins are hollow."""
@@ -52,6 +49,4 @@ def draw_reliability(bins: Mapping[str, Sequence[Bin]], errors: Mapping[str, flo
         "ECE: mean over the seeds",
         fontsize=10,
     )
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 110)

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-from cilp.atomic import replacing
-from cilp.sensors import MAX_RANGE, returns
-
-matplotlib.use("Agg")
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
+
+from cilp.report.style import save
+from cilp.sensors import MAX_RANGE, returns
 
 ROWS = ("camera", "LiDAR", "point cloud")
 TURN, TILT = math.radians(55), math.radians(25)
@@ -57,7 +55,7 @@ def draw_contact_sheet(columns: Sequence[Sequence[View]], target: Path) -> None:
     figure, axes = plt.subplots(rows, len(columns), figsize=size, layout="constrained", squeeze=False)
     ranges = np.concatenate([view.range[returns(view.range)] for views in columns for view in views])
     nearest, farthest = (float(ranges.min()), float(ranges.max())) if len(ranges) else (0.0, MAX_RANGE)
-    light = matplotlib.colormaps["viridis_r"](np.linspace(0, LIGHT, 256))
+    light = colormaps["viridis_r"](np.linspace(0, LIGHT, 256))
     colours = ListedColormap(light).with_extremes(bad="black")
     for column, views in enumerate(columns):
         for number, view in enumerate(views):
@@ -79,6 +77,4 @@ def draw_contact_sheet(columns: Sequence[Sequence[View]], target: Path) -> None:
     for row in range(rows):
         axes[row, 0].set_ylabel(ROWS[row % len(ROWS)], fontsize=9)
     figure.colorbar(shown, ax=axes, shrink=0.4, pad=0.01, label="range (m)")
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 100)

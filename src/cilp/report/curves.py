@@ -6,16 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-from cilp.atomic import replacing
-from cilp.report.style import COLOURS
-from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES
-from cilp.report.variants import Variant
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
+
+from cilp.report.style import COLOURS, save
+from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES
+from cilp.report.variants import Variant
 
 PANELS = {"train_loss": "training loss", "valid_loss": "validation loss"}
 
@@ -51,9 +47,7 @@ def draw_loss_curves(variants: Sequence[Variant], curves: Path, target: Path) ->
     handles = [Line2D([], [], color=c, linewidth=2, label=TITLES.get(f, f)) for f, c in colour.items()]
     thin = Line2D([], [], color="0.3", linewidth=0.6, label="one seed (thick: median)")
     figure.legend(handles=[*handles, thin], loc="outside lower center", ncols=4, frameon=False)
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 120)
 
 
 def _losses(path: Path, key: str) -> dict[int, list[float]]:

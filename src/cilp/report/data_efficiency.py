@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
-
-from cilp.atomic import replacing
-from cilp.report.provenance import SOURCES
-from cilp.report.style import COLOURS, MARKERS
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+from cilp.report.provenance import SOURCES
+from cilp.report.style import COLOURS, MARKERS, save
 
 Curves = Mapping[str, Mapping[str, Mapping[int, Mapping[str, float]]]]
 """By model, way and number of scenes: ``test_accuracy`` and ``test_accuracy_std``."""
@@ -87,6 +83,4 @@ def draw_efficiency(curves: Curves, fusion: str, target: Path) -> None:
         axes[0, 0].text(0.5, 0.5, "not run: data_efficiency.scenes is empty", ha="center")
         axes[0, 0].set_axis_off()
     axes[0, 0].set_ylabel("test accuracy")
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 110)

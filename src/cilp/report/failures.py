@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-from cilp.atomic import replacing
-from cilp.report.provenance import SOURCES
-from cilp.report.style import COLOURS, MARKERS
-from cilp.report.titles import title
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+from cilp.report.provenance import SOURCES
+from cilp.report.style import COLOURS, MARKERS, save
+from cilp.report.titles import title
 
 DROPOUT = "-dropout"
 """Behind the name of a fusion: trained with modality dropout."""
@@ -68,9 +64,7 @@ def draw_failures(rows: Sequence[dict], target: Path) -> None:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.suptitle("Accuracy, mean over the seeds; bars: one standard deviation", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 110)
 
 
 MISSING = {"all sensors": ("beams_dropped", 0.0), "no image": ("exposure", 0.0), "no LiDAR": ("beams_dropped", 1.0)}

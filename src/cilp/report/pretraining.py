@@ -5,12 +5,9 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
-import matplotlib
-
-from cilp.atomic import replacing
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+from cilp.report.style import save
 
 PANELS = {
     "train_loss": "training loss (nats)",
@@ -43,6 +40,4 @@ def draw_pretraining(curves: Path, target: Path) -> None:
     axes[1].axhline(0.5, color="0.4", linestyle=":", linewidth=1.2, label="chance")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 130)

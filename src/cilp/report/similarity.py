@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-from cilp.atomic import replacing
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+
+from cilp.report.style import save
 
 FIRST_BATCH = 32
 """Pairs in the picture of the first validation batch."""
@@ -50,6 +47,4 @@ def _show(figure: Figure, axis: plt.Axes, similarity: np.ndarray) -> None:
 
 
 def _save(figure: Figure, target: Path) -> None:
-    with replacing(target, "wb") as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    save(figure, target, 110)
