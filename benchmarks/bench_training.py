@@ -15,7 +15,6 @@ from cilp.contrastive.pairs import load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
 from cilp.embeddings import embed_split
-from cilp.evaluation.failures import first
 from cilp.models import embedder, fusion, lidar
 from cilp.models.embedder import EmbedderParams
 from cilp.training.classifier import TrainingParams, train_classifier
@@ -38,7 +37,7 @@ def samples(split: Split, data: packed.Packed, device: torch.device) -> theirs.S
 def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, peak: float) -> None:
     """An epoch of training and validation of one fusion variant."""
     data = packed.load(PACKED)
-    train, valid = (first(load_split(data, split, bench.device), count) for split, count in SAMPLES.items())
+    train, valid = (load_split(data, split, bench.device).first(count) for split, count in SAMPLES.items())
     once = TrainingParams(epochs=1, batch_size=theirs.BATCH, lr=1e-3, lr_min=1e-6)
 
     def build() -> nn.Module:
@@ -51,7 +50,7 @@ def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, pea
             lambda: theirs.train_epochs(theirs.fusion_network(name, downsampling).to(bench.device), *loaders, epochs=1),
         )
 
-    few = both(first(train, 2 * theirs.BATCH), first(valid, theirs.BATCH))
+    few = both(train.first(2 * theirs.BATCH), valid.first(theirs.BATCH))
     seconds = bench.ratio(f"training epoch, {name}, {downsampling}", *both(train, valid), aim, warm_up=few)
     plain = flops_of(theirs.fusion_network(name, downsampling), train)
     done = plain if bench.device.type == "cuda" else flops_of(build(), train)  # kernels of our own are not counted
@@ -81,7 +80,7 @@ def measure_frozen(bench: Bench) -> None:
     """
     data = packed.load(PACKED)
     train, valid = (load_split(data, name, bench.device) for name in ("train", "val"))
-    some, few = first(train, 320), first(train, 2 * theirs.BATCH)
+    some, few = train.first(320), train.first(2 * theirs.BATCH)
     arguments = params.load()["embedder"]
     torch.manual_seed(51)
     image = embedder.build("rgb", **arguments).to(bench.device, memory_format=torch.channels_last)

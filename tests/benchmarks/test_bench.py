@@ -1,0 +1,53 @@
+"""Both sides of the benchmark's rows run, on a little data; how long they take is measured elsewhere."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from clone import ENVIRONMENT, ROOT
+from synthetic import make_packed
+
+from cilp import packed
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """``bench_training`` on made-up data, and a benchmark that runs each side of a row once."""
+    import bench_table
+    import bench_training
+
+    class Once(bench_table.Bench):
+        def ratio(self, what, ours, other, aim, warm_up=(), **_):
+            for run in (*warm_up, ours, other):
+                run()
+            self.add(what, "both ran", aim)
+            return 1.0
+
+    packed.save(make_packed(40, 20, 2), tmp_path / "packed.pt")
+    monkeypatch.setattr(bench_training, "PACKED", tmp_path / "packed.pt")
+    monkeypatch.setattr(bench_training, "SAMPLES", {"train": 64, "val": 32})
+    monkeypatch.setattr(bench_training, "CONTRASTIVE_BATCH", 16)
+    monkeypatch.chdir(ROOT)
+    return bench_training, Once(torch.device("cpu"))
+
+
+def test_the_rows_that_train_run_on_both_sides(bench):
+    training, rows = bench
+    training.measure_classifier(rows, "add", "strided", ">= 1.6x", peak=1e12)
+    training.measure_frozen(rows)
+    training.measure_contrastive(rows)
+    assert [row.value for row in rows.rows].count("both ran") == 3
+    share, memory = (row for row in rows.rows if row.value != "both ran")
+    assert 0 < share.figures["operations"] <= 1
+    assert 0 < memory.figures["our_bytes"] < memory.figures["their_bytes"]
+
+
+def test_every_benchmark_can_be_imported():
+    """None but those above is run here."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    assert "bench" in names and "scale" in names
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'benchmarks'}"}
+    command = [sys.executable, "-c", f"import {', '.join(names)}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
