@@ -45,8 +45,7 @@ def main() -> None:
                 right = [((probabilities(one, split) > 0.5) == truth).double().mean().item() for one in trained]
             if not affected:
                 without_failure[model] = right
-            figures = {"accuracy_std": 0.0, **mean_and_spread(right, "accuracy")}
-            rows.append({"model": model, "failure": name, "level": level, **figures})
+            rows.append({"model": model, "failure": name, "level": level, **mean_and_spread(right, "accuracy")})
     table: dict[str, dict[str, dict[str, float]]] = {}
     for row in rows:
         by_failure = table.setdefault(row["model"].rpartition("/")[2], {}).setdefault(row["failure"], {})

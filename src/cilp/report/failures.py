@@ -26,18 +26,18 @@ def draw_failures(rows: Sequence[dict], target: Path) -> None:
 
     A classifier trained with modality dropout has the colour of the one without, dashed and hollow. Models stand
     slightly side by side at each level, so that no bar hides another. Levels are to scale, but those of a factor.
-    ``rows`` hold ``model``, ``failure``, ``level``, ``accuracy`` and ``accuracy_std``.
+    ``rows`` hold ``model``, ``failure``, ``level``, ``accuracy`` and, of several seeds, ``accuracy_std``.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
     bases = list(dict.fromkeys(model.removesuffix(DROPOUT) for model in models))
-    lowest = min(row["accuracy"] - row["accuracy_std"] for row in rows)
+    lowest = min(row["accuracy"] - row.get("accuracy_std", 0.0) for row in rows)
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharey=True, layout="constrained")
     for axis, (name, label) in zip(axes.flat, PANELS.items(), strict=True):
         for place, model in enumerate(models):
             number, dropout = bases.index(model.removesuffix(DROPOUT)), model.endswith(DROPOUT)
             aside = ASIDE * (place - (len(models) - 1) / 2)
             points = sorted(
-                (row["level"], row["accuracy"], row["accuracy_std"])
+                (row["level"], row["accuracy"], row.get("accuracy_std", 0.0))
                 for row in rows
                 if row["model"] == model and row["failure"] == name
             )
@@ -62,7 +62,9 @@ def draw_failures(rows: Sequence[dict], target: Path) -> None:
     for axis in axes[:, 0]:
         axis.set_ylabel("accuracy")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.suptitle("Accuracy, mean over the seeds; bars: one standard deviation", fontsize=11)
+    several = any("accuracy_std" in row for row in rows)
+    of = "mean over the seeds; bars: one standard deviation" if several else "one seed"
+    figure.suptitle(f"Accuracy, {of}", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     save(figure, target, 110)
 
@@ -79,7 +81,7 @@ def missing_markdown(rows: Sequence[dict], pairs: int, seeds: int, rate: float, 
         cells = []
         for failure, level in MISSING.values():
             row = found.get((model, failure, level))
-            cells.append(_share(row, seeds) if row else "not asked")
+            cells.append(_share(row) if row else "not asked")
         lines.append(f"| {title(model)} | {' | '.join(cells)} |")
     spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     note = f"- Accuracy on the first {pairs:,} test pairs of {SOURCES.get(source, source)}, {spread}."
@@ -88,5 +90,5 @@ def missing_markdown(rows: Sequence[dict], pairs: int, seeds: int, rate: float, 
     return "\n".join(["# What is left when a sensor is missing", "", *lines, "", note]) + "\n"
 
 
-def _share(row: dict, seeds: int) -> str:
-    return f"{row['accuracy']:.3f}" + (f" ± {row['accuracy_std']:.3f}" if seeds > 1 else "")
+def _share(row: dict) -> str:
+    return f"{row['accuracy']:.3f}" + (f" ± {row['accuracy_std']:.3f}" if "accuracy_std" in row else "")
