@@ -12,7 +12,7 @@ from typing import Any
 
 from cilp import params
 from cilp.atomic import write_text
-from cilp.classifiers.trainings import audits
+from cilp.classifiers.trainings import audits, conflicts
 from cilp.console import cli
 from cilp.evaluation.audit import conditions, scenes_of, together
 from cilp.report.audit import audit_markdown, draw_audit
@@ -23,11 +23,10 @@ def main() -> None:
     settings = params.load()
     asked = conditions(settings)
     titles = {name: condition.title for name, condition in asked.items()}
-    conflicts = [name for name, condition in asked.items() if condition.lidar == "twin"]
     found = {training: together([_read(name) for name in names]) for training, names in audits(settings).items()}
     table = audit_markdown(found, titles, scenes_of(settings))
     write_text(Path("metrics/audit.md"), table)
-    draw_audit(found, titles, Path("plots/audit.png"), conflicts)
+    draw_audit(found, titles, Path("plots/audit.png"), conflicts(settings))
     print(table)
 
 

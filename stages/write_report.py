@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cilp import params
 from cilp.atomic import write_text
-from cilp.classifiers.trainings import audits
+from cilp.classifiers.trainings import audits, conflicts
 from cilp.console import cli
 from cilp.evaluation.models import fusions
 from cilp.report.claims import Figures
@@ -21,9 +21,7 @@ def main() -> None:
     settings = params.load()
     declared = params.lookup(settings, "variants")
     compared = {**declared, "fusion": fusions(declared)}
-    conditions = params.lookup(settings, "audit.conditions")
-    conflicts = [name for name, condition in conditions.items() if condition.get("lidar") == "twin"]
-    found = list(findings(Figures(Path("metrics")), compared, audits(settings), conflicts))
+    found = list(findings(Figures(Path("metrics")), compared, audits(settings), conflicts(settings)))
     tables = {name: Path(f"metrics/{name}.md").read_text(encoding="utf-8") for name in TABLES}
     write_text(Path("reports/study.md"), study_markdown(settings, found, tables))
     for finding in found:

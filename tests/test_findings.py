@@ -9,7 +9,7 @@ import pytest
 import yaml
 from clone import ROOT, committed
 
-from cilp.classifiers.trainings import audits
+from cilp.classifiers.trainings import audits, conflicts
 from cilp.errors import UserError
 from cilp.evaluation.models import fusions
 from cilp.report.claims import CLAIM, Figures, claims_of, holds
@@ -358,8 +358,7 @@ def test_the_committed_report_says_what_the_committed_figures_say():
     settings = yaml.safe_load(committed("params.yaml"))
     report = committed("reports/study.md")
     compared = {**settings["variants"], "fusion": fusions(settings["variants"])}
-    conflicts = [name for name, it in settings["audit"]["conditions"].items() if it.get("lidar") == "twin"]
-    found = list(findings(Committed(), compared, audits(settings), conflicts))
+    found = list(findings(Committed(), compared, audits(settings), conflicts(settings)))
     assert [finding.question for finding in found if finding.markdown() not in report] == []
 
 

@@ -62,7 +62,7 @@ def test_the_defaults_are_legal():
         (
             "fusion.concat.batch_size",
             1,
-            "fusion.concat.batch_size must be at least 2 for modality_dropout.fusion",
+            "fusion.concat.batch_size must be at least 2 for modality_dropout; got 1",
         ),
         ("modality_dropout.fusion", ["middle"], "modality_dropout.fusion must be different names out of add"),
         ("modality_dropout.rate", 0.0, "modality_dropout.rate must be above 0 and at most 1; got 0.0."),

@@ -211,9 +211,10 @@ def check(settings: dict[str, Any]) -> None:
                 f"{key}.auxiliary_losses is True, which is legal where each sensor has an encoder: "
                 f"{', '.join(with_two_encoders())}."
             )
-    for name in sections["modality_dropout"].fusion:
-        if fusions[f"fusion.{name}"].batch_size == 1:
-            raise UserError(f"fusion.{name}.batch_size must be at least 2 for modality_dropout.fusion; got 1.")
+    dropout = sections["modality_dropout"]
+    for name in dropout.fusion:  # as its stage has them
+        given = {**params.lookup(settings, f"fusion.{name}"), "modality_dropout": dropout.rate}
+        params.section({"fusion": {name: given}}, f"fusion.{name}", FusionProtocol)
     sections |= fusions
     recipes = _check_ablation(settings)
     _check_random_size(settings)

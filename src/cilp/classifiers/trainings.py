@@ -1,4 +1,4 @@
-"""On which seeds classifiers are trained where size tells nothing, and what that is in words."""
+"""What is audited: on which seeds classifiers are trained where size tells nothing, in words, and on which scenes."""
 
 from typing import Any
 
@@ -33,3 +33,9 @@ def audits(settings: dict[str, Any]) -> dict[str, list[str]]:
     ):
         found[words] = [f"{section}-{seed}" for seed in seeds_of(settings, section)]
     return {training: names for training, names in found.items() if names}
+
+
+def conflicts(settings: dict[str, Any]) -> list[str]:
+    """The audit's conditions in which image and LiDAR show different shapes: no accuracy, but what a model goes by."""
+    conditions = params.lookup(settings, "audit.conditions")
+    return [name for name, condition in conditions.items() if condition.get("lidar") == "twin"]
