@@ -1,0 +1,205 @@
+"""The classifiers of ``transfer_seeds.py``: image classifiers with and without CILP, where size tells nothing.
+
+Each network is trained once for a seed and kept, so that an interrupted run goes on after the last of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from more_seeds_course import digest
+from more_seeds_networks import RANDOM_SIZE, random_size_test
+from torch import Tensor, nn
+
+from cilp import packed, params
+from cilp.classifiers import random_size
+from cilp.classifiers.course import Course, OneCycleParams, course_of, take_course
+from cilp.classifiers.images import answers, train_image
+from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
+from cilp.contrastive.pairs import load_pairs, load_training_pairs
+from cilp.contrastive.pretraining import CilpParams, pretrain
+from cilp.contrastive.projection import ProjectorParams
+from cilp.models import lidar
+from cilp.models.cilp import Cilp
+from cilp.models.embedder import EmbedderParams
+from cilp.models.lidar import LidarClassifier
+from cilp.packing import pack_scenes
+from cilp.simulation.processes import Rendered, rendering, shared_out
+from cilp.simulation.scenes import SimulateParams, draw, render
+from cilp.simulation.varied import of_random_size
+from cilp.training.checkpoint import load_checkpoint, save_checkpoint
+from cilp.training.classifier import TrainingParams, logits_of
+from cilp.training.inputs import LidarSplit, Pairs, Split, load_split, seen_by
+from cilp.training.loop import Run
+
+NETWORKS = Path("models/transfer_seeds")
+"""By what was seen and the machine that made them, as those of ``more_seeds.py`` are."""
+MORE, MATCHED, COURSE = "more", "matched", "course"
+"""Behind the name of a classifier: pretrained, or distilled, on as many pairs and steps as on the default scenes;
+pretrained on twins of matched size; taught by, or with the head of, a LiDAR classifier that took CILP's course."""
+AS_THERE = ""
+"""Pretrained, or distilled, on the labelled scenes and for the steps of ``random_size``."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What all of them learn from and are tested on."""
+
+    labelled: packed.Packed
+    unlabelled: packed.Packed
+    matched: packed.Packed
+    train: Split
+    valid: Split
+    test: Split
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], device: torch.device) -> Self:
+        """The study's labelled scenes of random size, as many more without labels as bring them to the number that CILP
+        sees of the default ones, the labelled ones over again with twins of matched size, and those that test
+        ``more_seeds.py``."""
+        labelled, sizes, simulation = packed.load(RANDOM_SIZE), random_size.sizes(settings), of_random_size(settings)
+        first, count = max(sizes.scenes()["val"]) + 1, further_scenes(settings)
+        unlabelled = pack_scenes({"train": range(first, first + count)}, partial(rendering, simulation))
+        matched = pack_scenes(sizes.scenes(), partial(rendering_matched, simulation))
+        train, valid = (load_split(labelled, split, device) for split in ("train", "val"))
+        return cls(labelled, unlabelled, matched, train, valid, random_size_test(settings, device))
+
+    def pairs(self, way: str, mirror: bool) -> Pairs:
+        """Those that CILP, or a student, sees."""
+        data, pool = self.matched if way == MATCHED else self.labelled, self.unlabelled if way == MORE else None
+        return load_training_pairs(data, pool, mirror, self.train.scene.device)
+
+    def validation(self, way: str) -> Pairs:
+        """Those that CILP's weights are chosen by."""
+        data = self.matched if way == MATCHED else self.labelled
+        return load_pairs([(data, data.rows("val"))], self.train.scene.device)
+
+
+@contextmanager
+def rendering_matched(params: SimulateParams, scenes: Sequence[int]) -> Iterator[Iterator[Rendered]]:
+    """As ``rendering``, but the sphere of each scene is as large as its cube: it takes the same share of its range."""
+    with shared_out(partial(_matched, params), scenes) as rendered:
+        yield (view for views in rendered for view in views)
+
+
+def _matched(params: SimulateParams, scenes: Sequence[int]) -> list[Rendered]:
+    return [view for scene in scenes for view in render(with_twins_matched(params, scene), scene)]
+
+
+def with_twins_matched(params: SimulateParams, scene: int) -> SimulateParams:
+    """Params by which this scene has the cube that it has, and a sphere of the radius that goes with it."""
+    edge, (least, most), (low, high) = draw(params, scene).cube.edge, params.cube_edge, params.sphere_radius
+    radius = low + (edge - least) / (most - least) * (high - low)
+    return replace(params, cube_edge=(edge, edge), sphere_radius=(radius, radius))
+
+
+def further_scenes(settings: dict[str, Any]) -> int:
+    """Without labels: with the labelled ones, as many as CILP sees of the default scenes."""
+    data, sizes = settings["data"], random_size.sizes(settings)
+    labelled = data["subset"] - round(data["subset"] * data["valid_fraction"])
+    pool = data["scenes"] - data["subset"] - data["test"] + data["unlabelled"]
+    return max(labelled + pool - sizes.train, 1)
+
+
+class Networks:
+    """Those of one seed, trained when they are first asked for."""
+
+    def __init__(self, seed: int, settings: dict[str, Any], scenes: Scenes):
+        self.seed, self.scenes, self.device = seed, scenes, scenes.train.label.device
+        self.embedder = params.section(settings, "embedder", EmbedderParams)
+        self.reference = params.section(settings, "lidar", TrainingParams)
+        self.one_cycle = params.section(settings, "image_classifier", OneCycleParams)
+        self.bridge = TransferProtocol(
+            params.section(settings, "projector", ProjectorParams),
+            params.section(settings, "rgb2lidar", TrainingParams),
+        )
+        as_there = random_size.sizes(settings).cilp_steps
+        steps = {AS_THERE: as_there, MATCHED: as_there, MORE: settings["cilp"]["steps"]}
+        cilp, course = params.section(settings, "cilp", CilpParams), course_of(settings)
+        self.cilp = {way: replace(cilp, steps=count) for way, count in steps.items()}
+        self.courses = {way: replace(course, steps=count) for way, count in steps.items()}
+        self.folder = NETWORKS / digest(scenes.train, scenes.valid)
+
+    def logits(self, name: str) -> Tensor:
+        """What the classifier of this name says of the test set: (N,) float64."""
+        kind, *ways = name.split("/")
+        course, way = COURSE in ways, next((way for way in ways if way != COURSE), AS_THERE)
+        if kind == "lidar":
+            model: nn.Module = self.lidar(course)
+        elif kind == "rgb2lidar":
+            images, frozen = self.pretrained(way).rgb, self.lidar(course)
+            splits = self.scenes.train, self.scenes.valid
+            label = f"{name}, seed {self.seed}"
+            model = train_rgb2lidar(images, frozen, self.bridge, *splits, self.seed, label).model
+        else:
+            model = self.image(kind, way, course)
+        test = seen_by(self.scenes.test, ["lidar" if kind == "lidar" else "rgb"])
+        return logits_of(model.eval(), test).double().cpu()
+
+    def lidar(self, course: bool) -> LidarClassifier:
+        """The LiDAR classifier, trained by the reference protocol or on CILP's course; frozen."""
+        run = Run(self.seed, f"lidar{'/course' if course else ''}, seed {self.seed}")
+        train, valid = (LidarSplit.of(split) for split in (self.scenes.train, self.scenes.valid))
+        if course:
+            shared, own = self.courses[AS_THERE], self.one_cycle
+            return self._kept(
+                f"lidar/{COURSE}", "lidar", {**asdict(shared), **asdict(own)},
+                lambda: take_course(
+                    lambda: lidar.build(**self.embedder.arguments()), train, train.label, valid, valid.label, shared,
+                    own, run,
+                ).model,
+            )  # fmt: skip
+        protocol = self.reference
+        return self._kept(
+            "lidar/reference", "lidar", asdict(protocol),
+            lambda: train_lidar(self.embedder, protocol, train, valid, run).model,
+        )  # fmt: skip
+
+    def pretrained(self, way: str) -> Cilp:
+        """Both embedders; frozen."""
+        protocol, scenes = self.cilp[way], self.scenes
+        run: Run = Run(self.seed, f"CILP{f', {way}' if way else ''}, seed {self.seed}")
+        return self._kept(
+            f"cilp/{way or 'as_there'}", "cilp", self._by(protocol, way),
+            lambda: pretrain(
+                scenes.pairs(way, protocol.mirror), scenes.validation(way), protocol, self.embedder, run
+            ).model,
+        )  # fmt: skip
+
+    def image(self, kind: str, way: str, course: bool) -> nn.Module:
+        """An image classifier that takes CILP's course: told labels, or what a LiDAR classifier says."""
+        shared, own, valid = self.courses[way], self.one_cycle, self.scenes.valid
+        name = "/".join(filter(None, [kind, way, COURSE if course else ""]))
+        by = {**self._by(shared, way), **asdict(own)}
+        if kind == "image_distilled":
+            by["teacher"] = asdict(self.courses[AS_THERE] if course else self.reference)
+
+        def train() -> nn.Module:
+            pairs = self.scenes.pairs(way, shared.mirror)
+            if kind == "image_distilled":
+                teacher = self.lidar(course)
+                told = answers(teacher, pairs), answers(teacher, valid)
+            else:
+                told = self.scenes.train.label, valid.label
+            run: Run = Run(self.seed, f"{name}, seed {self.seed}")
+            return train_image(pairs, told[0], valid, told[1], shared, own, self.embedder, run).model
+
+        return self._kept(name, "image_classifier", by, train)
+
+    def _by(self, protocol: Course | CilpParams, way: str) -> dict[str, Any]:
+        return {**asdict(protocol), "further_pairs": len(self.scenes.unlabelled.scene) if way == MORE else 0}
+
+    def _kept(self, name: str, kind: str, made_by: dict[str, Any], train: Callable[[], Any]) -> Any:
+        """The network of this name: the one that was trained so before, or a new one."""
+        path, arguments = self.folder / name / f"seed-{self.seed}.pt", self.embedder.arguments()
+        if path.is_file():
+            model, kept = load_checkpoint(path, self.device)
+            if (kept["params"], kept["arguments"]) == (made_by, arguments):
+                return model.requires_grad_(False)
+        model = train()
+        save_checkpoint(path, model, kind, arguments, made_by, self.seed)
+        return model.requires_grad_(False).eval()
