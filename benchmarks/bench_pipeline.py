@@ -15,7 +15,7 @@ import reference_loop as theirs
 from bench_table import REPEATS, Bench
 
 from cilp import params
-from cilp.models.blocks import DOWNSAMPLINGS
+from cilp.models.layers.blocks import DOWNSAMPLINGS
 
 STAGES = {
     "train_fusion": ["--fusion", "concat", "--downsampling", "maxpool"],

@@ -218,15 +218,15 @@ def averaged(networks: str, it: dict[str, float], confidence: float) -> str:
     )
 
 
-def by_seed(found: dict[str, Any]) -> str:
-    """The test accuracy of each run, and how much of it is the seed's."""
+def by_seed(found: dict[str, Any], called: Callable[[str], str] = title) -> str:
+    """The test accuracy of each run, and how much of it is the seed's; networks are ``called`` by their titles."""
     accuracy = complete(found)
     seeds = sorted(found["right"][next(iter(accuracy))], key=int)
     lines = [f"| variant | {' | '.join(seeds)} | mean |", "| --- " * (len(seeds) + 2) + "|"]
     for name, values in accuracy.items():
         means = values.mean(axis=1).tolist()
         spread = f" ± {statistics.stdev(means):.4f}" if len(means) > 1 else ""
-        cells = [title(name), *(f"{mean:.4f}" for mean in means), f"{statistics.fmean(means):.4f}{spread}"]
+        cells = [called(name), *(f"{mean:.4f}" for mean in means), f"{statistics.fmean(means):.4f}{spread}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -22,16 +22,18 @@ def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequ
     most = max(wrong.max() for wrong in found)
     fusions = list(dict.fromkeys(fusion for accuracy in series.values() for fusion in accuracy))
     figure, axis = pyplot.subplots(figsize=(9, 0.9 + 0.62 * len(fusions)), layout="constrained")
-    for number, (words, accuracy) in enumerate(series.items()):
-        for row, fusion in enumerate(fusions):
-            if fusion not in accuracy:
-                continue
+    labelled = set()
+    for row, fusion in enumerate(fusions):
+        there = [number for number, accuracy in enumerate(series.values()) if fusion in accuracy]
+        for place, number in enumerate(there):
+            words, accuracy = list(series.items())[number]
             wrong = np.maximum(1 - accuracy[fusion].mean(axis=1), least)
-            height = row + 0.36 * number - 0.18
+            height = row + 0.36 * (place - (len(there) - 1) / 2)
             axis.plot(
                 wrong, np.full(len(wrong), height), MARKERS[number], color=COLOURS[number], alpha=0.55, markersize=6,
-                markeredgewidth=0, label=words if row == 0 else None,
+                markeredgewidth=0, label=None if number in labelled else words,
             )  # fmt: skip
+            labelled.add(number)
             axis.plot(wrong.mean(), height, "|", color=COLOURS[number], markersize=17, markeredgewidth=2.5)
     if ticks[0]:
         axis.set_xscale("log")

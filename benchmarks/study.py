@@ -31,7 +31,7 @@ from cilp import params
 from cilp.atomic import write_json
 from cilp.console import cli
 from cilp.errors import UserError
-from cilp.models.blocks import DOWNSAMPLINGS
+from cilp.models.layers.blocks import DOWNSAMPLINGS
 from cilp.training.device import describe, prepare_device
 
 VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]

@@ -14,8 +14,8 @@ from cilp.console import cli
 from cilp.contrastive.loss import REPORTED_BATCH
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
-from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
+from cilp.models.layers.blocks import count_parameters
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
 from cilp.training.loop import Run

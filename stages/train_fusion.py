@@ -14,8 +14,8 @@ from cilp import packed, params, tracking
 from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.console import cli
 from cilp.models import fusion
-from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
 from cilp.models.complexity import multiply_adds
+from cilp.models.layers.blocks import DOWNSAMPLINGS, count_parameters
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import held_out
 from cilp.training.device import describe, prepare_device

@@ -16,8 +16,8 @@ from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.images import answers, train_image
 from cilp.console import cli
 from cilp.contrastive.pairs import load_training_pairs
-from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
+from cilp.models.layers.blocks import count_parameters
 from cilp.models.lidar import LidarClassifier
 from cilp.training.checkpoint import load_frozen, save_checkpoint
 from cilp.training.classifier import held_out

@@ -12,8 +12,8 @@ from pathlib import Path
 from cilp import packed, params, tracking
 from cilp.console import cli
 from cilp.models import lidar
-from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
+from cilp.models.layers.blocks import count_parameters
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import TrainingParams, held_out, train_classifier
 from cilp.training.device import describe, prepare_device

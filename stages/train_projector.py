@@ -15,7 +15,7 @@ from cilp import packed, params, tracking
 from cilp.console import cli
 from cilp.contrastive.projection import ProjectorParams, score_projector, train_projector
 from cilp.embeddings import Embeddings, load_embeddings
-from cilp.models.blocks import count_parameters
+from cilp.models.layers.blocks import count_parameters
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.device import describe, prepare_device
 from cilp.training.loop import Run

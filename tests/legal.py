@@ -14,9 +14,9 @@ from cilp.errors import UserError
 from cilp.evaluation.audit import conditions
 from cilp.evaluation.failures import FailureParams
 from cilp.evaluation.significance import SignificanceParams
-from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
 from cilp.models.fusion import FUSIONS, TwoEncoders, kind
+from cilp.models.layers.blocks import DOWNSAMPLINGS
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
 from cilp.raw.kaggle import KaggleParams

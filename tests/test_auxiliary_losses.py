@@ -14,7 +14,8 @@ from cilp.classifiers.fusion import FusionProtocol, network, train_fusion
 from cilp.classifiers.modality_dropout import ModalityDropout
 from cilp.errors import UserError
 from cilp.models import fusion as fusions
-from cilp.models import normalised_fusion, sparse
+from cilp.models import normalised_fusion
+from cilp.models.layers import sparse
 from cilp.training import unfinished
 from cilp.training.inputs import load_split
 from cilp.training.loop import Run

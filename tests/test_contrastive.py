@@ -15,8 +15,8 @@ from cilp.contrastive.retrieval import ceilings, match_ranks, retrieval, twin_ac
 from cilp.embeddings import embed_split
 from cilp.errors import UserError
 from cilp.models import cilp, embedder, lidar, projector, rgb2lidar
-from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams, shading
+from cilp.models.layers.blocks import count_parameters
 from cilp.training.checkpoint import load_frozen, save_checkpoint
 from cilp.training.classifier import TrainingParams, logits_of, train_classifier
 from cilp.training.device import prepare_device

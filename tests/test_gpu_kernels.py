@@ -9,9 +9,9 @@ import torch
 from clone import ENVIRONMENT
 from torch.nn.functional import conv2d, max_pool2d
 
-from cilp.models import gpu
-from cilp.models.blocks import Downsample, encoder
-from cilp.models.gpu import first_block, pooling, precision
+from cilp.models.layers import gpu
+from cilp.models.layers.blocks import Downsample, encoder
+from cilp.models.layers.gpu import first_block, pooling, precision
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 SHAPES = [(3, 5, 6, 8), (2, 50, 8, 8), (1, 100, 2, 4), (2, 200, 8, 6)]
@@ -130,7 +130,7 @@ def test_the_numbers_are_those_of_the_plain_layers():
 @pytest.mark.parametrize("name", ["pool_forward", "pool_backward"])
 def test_the_kernels_compile_for_a_gpu(name, pool):
     pytest.importorskip("triton")
-    from cilp.models.gpu import pooling_kernels
+    from cilp.models.layers.gpu import pooling_kernels
 
     _, sizes = pooling._launch((32, 100, 16, 16), 104, 100)
     code = compiled(getattr(pooling_kernels, name), {**sizes, "POOL": pool})
@@ -141,7 +141,7 @@ def test_the_kernels_compile_for_a_gpu(name, pool):
 @pytest.mark.parametrize("name", ["first_forward", "first_backward"])
 def test_those_of_a_first_block_compile_as_well(name, pool):
     pytest.importorskip("triton")
-    from cilp.models.gpu import first_block_kernels
+    from cilp.models.layers.gpu import first_block_kernels
 
     sizes = first_block._sizes((32, 56, 32, 32), 4, 50, pool)
     of_kernel = {**first_block.BACKWARD, "TILES": 2} if name == "first_backward" else first_block.FORWARD

@@ -19,8 +19,8 @@ from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams
 from cilp.errors import UserError
 from cilp.models import image_classifier, lidar
-from cilp.models.blocks import count_parameters
 from cilp.models.embedder import EmbedderParams
+from cilp.models.layers.blocks import count_parameters
 from cilp.packed import save
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import logits_of, score

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from cilp.models import fusion, normalised_fusion
-from cilp.models.blocks import DOWNSAMPLINGS, Downsample, count_parameters
 from cilp.models.complexity import multiply_adds
+from cilp.models.layers.blocks import DOWNSAMPLINGS, Downsample, count_parameters
 
 PARAMETERS = {"late": 1_415_051, "concat": 914_201, "add": 824_201, "hadamard": 824_201}
 VARIANTS = [(name, downsampling) for name in PARAMETERS for downsampling in DOWNSAMPLINGS]

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from synthetic import make_packed
 from torch.utils.flop_counter import FlopCounterMode
 
-from cilp.models import background as backgrounds
-from cilp.models import fusion, sparse
-from cilp.models.blocks import encoder
+from cilp.models import fusion
 from cilp.models.complexity import multiply_adds
+from cilp.models.layers import background as backgrounds
+from cilp.models.layers import sparse
+from cilp.models.layers.blocks import encoder
 from cilp.training.inputs import load_split
 
 

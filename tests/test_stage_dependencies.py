@@ -14,8 +14,11 @@ from cilp.contrastive.pretraining import CilpParams
 STAGES = {
     name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
-WITHOUT_EFFECT = {"src/cilp/console", "src/cilp/pipeline", "src/cilp/tracking.py", "src/cilp/__init__.py"}
-"""Bars, messages, how DVC starts a stage and the W&B mirror change no output, so a change there retrains nothing."""
+WITHOUT_EFFECT = {
+    "src/cilp/console", "src/cilp/errors.py", "src/cilp/pipeline", "src/cilp/tracking.py", "src/cilp/__init__.py",
+}  # fmt: skip
+"""Bars, messages, the exception that carries them, how DVC starts a stage and the W&B mirror change no output, so a
+change there retrains nothing."""
 
 
 def imports(path: Path) -> set[Path]:

@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import cilp
 from cilp.errors import UserError
 from cilp.models import fusion
-from cilp.models.blocks import DOWNSAMPLINGS
+from cilp.models.layers.blocks import DOWNSAMPLINGS
 from cilp.sensors import ray_directions
 from cilp.training import checkpoint, step
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier

@@ -1,6 +1,7 @@
 """``make unchanged``: what a refactoring is compared by, and how DVC then takes its code."""
 
 import hashlib
+import re
 import shutil
 import sys
 
@@ -90,6 +91,18 @@ def test_dvc_takes_the_code_over_where_data_and_models_are_not_here(source):
     assert unchanged.accept(before, after) > 3
     assert "up to date" in run(project, "dvc", "repro", "--dry", "--allow-missing")
     assert unchanged.but_for_code(lock) == unchanged.but_for_code(parse((project / "dvc.lock").read_text()))
+
+
+def test_what_a_stage_no_longer_depends_on_leaves_the_lock_file(source):
+    """Its own code is as it was, so that nothing but the list tells."""
+    project, dropped = source.parents[2], "src/cilp/sensors.py"
+    pipeline = project / "dvc.yaml"
+    before, after = refactored(source)
+    head, stage, rest = re.split(r"(?m)^(?=  subset:|  pack:)", pipeline.read_text())
+    pipeline.write_text(head + stage.replace(f"      - {dropped}\n", "") + rest)
+    unchanged.accept(before, after)
+    lock = parse((project / "dvc.lock").read_text())
+    assert {name for name in ("subset", "pack") if dropped in {dep["path"] for dep in lock[name]["deps"]}} == {"pack"}
 
 
 def test_what_is_more_than_a_refactoring_is_left_to_dvc_repro(source):

@@ -149,7 +149,7 @@ def test_other_code_does_not_go_on_from_it(tmp_path, monkeypatch):
     monkeypatch.setattr(unfinished, "PACKAGE", package)
     monkeypatch.setattr(sys, "argv", [str(script)])
     UnfinishedRuns(runs, CPU, []).of(51).save({"done": 3})
-    for path in (package / "models/fusion/late.py", package / "models/gpu/winner_kernels.py", script):
+    for path in (package / "models/fusion/late.py", package / "models/layers/gpu/winner_kernels.py", script):
         before = path.read_bytes() if path.exists() else None
         path.write_bytes((before or b"") + b"\n# other")
         assert UnfinishedRuns(runs, CPU, []).of(51).load(CPU) is None

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from cilp.models import winograd
+from cilp.models.layers import winograd
 
 
 def operands(tiles, inputs, outputs, dtype):

@@ -105,9 +105,11 @@ def accept(before: Tiny, after: Tiny) -> int:
     with Repo(str(ROOT)) as repo, repo.lock:
         changed = []
         for stage in (stage for stage in repo.index.stages if stage.name in lock):
+            named = {dep["path"] for dep in lock[stage.name].get("deps", ())}
             known = [dep.hash_info for dep in stage.deps]
             stage.save_deps(allow_missing=True)
-            if known != [dep.hash_info for dep in stage.deps] or stage.cmd != lock[stage.name]["cmd"]:
+            same = known == [dep.hash_info for dep in stage.deps] and named == {dep.def_path for dep in stage.deps}
+            if not same or stage.cmd != lock[stage.name]["cmd"]:
                 changed.append(stage)
         load_file(repo, str(ROOT / "dvc.yaml")).dump_stages(changed, update_pipeline=False)
     now = parse(path.read_text(encoding="utf-8"))

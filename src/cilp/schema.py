@@ -23,9 +23,9 @@ from cilp.evaluation.audit import CONDITION, conditions, scenes_of
 from cilp.evaluation.failures import FailureParams
 from cilp.evaluation.models import BASELINES, DECISION
 from cilp.evaluation.significance import SignificanceParams
-from cilp.models.blocks import DOWNSAMPLINGS
 from cilp.models.embedder import EmbedderParams
 from cilp.models.fusion import FUSIONS, TwoEncoders, kind, with_two_encoders
+from cilp.models.layers.blocks import DOWNSAMPLINGS
 from cilp.plain_yaml import check_floats, check_plain
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams

@@ -21,7 +21,7 @@ from cilp.classifiers.course import CourseValidation
 from cilp.contrastive.pretraining import Validation
 from cilp.contrastive.projection import ProjectorEpoch
 from cilp.errors import UserError
-from cilp.models.blocks import count_parameters
+from cilp.models.layers.blocks import count_parameters
 from cilp.raw.layout import CLASSES
 from cilp.training.classifier import Epoch
 from cilp.training.distributed import world

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from cilp.contrastive.loss import contrastive_loss
 from cilp.models import embedder, fusion
-from cilp.models.blocks import DOWNSAMPLINGS, count_parameters
+from cilp.models.layers.blocks import DOWNSAMPLINGS, count_parameters
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.inputs import Split, load_split
 from cilp.training.loop import Run, shuffled

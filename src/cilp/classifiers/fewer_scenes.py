@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cilp import params
 from cilp.embeddings import Embedded
 from cilp.errors import UserError
-from cilp.models.blocks import classifier_head
+from cilp.models.layers.blocks import classifier_head
 from cilp.packed import Packed
 from cilp.training.classifier import Epoch, TrainingParams, train_classifier
 from cilp.training.inputs import Split, directions

@@ -6,7 +6,7 @@ from typing import Any
 
 from cilp import params
 from cilp.models import fusion
-from cilp.models.blocks import DOWNSAMPLINGS
+from cilp.models.layers.blocks import DOWNSAMPLINGS
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import at_once
 from cilp.models.embedder import Embedder, EmbedderParams
+from cilp.models.layers.blocks import at_once
 
 INITIAL_TEMPERATURE = 0.07
 HIGHEST_LOGIT_SCALE = 100.0

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cilp.models import sparse
-from cilp.models.background import darkness, emptiness
-from cilp.models.blocks import encoder
+from cilp.models.layers import sparse
+from cilp.models.layers.background import darkness, emptiness
+from cilp.models.layers.blocks import encoder
 
 EMBEDDING = 200
 """Length of an embedding."""

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from cilp.models.blocks import classifier_head
 from cilp.models.embedder import EMBEDDING, Embedder, EmbedderParams
+from cilp.models.layers.blocks import classifier_head
 
 
 class LidarClassifier(nn.Module):

@@ -1,6 +1,6 @@
 """The table of what differs and what does not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cilp.evaluation.significance import Comparison, Estimate, SignificanceParams
@@ -62,8 +62,10 @@ def significance_markdown(
     return "\n".join(lines) + "\n"
 
 
-def comparison_rows(comparisons: Sequence[Comparison], confidence: float) -> list[str]:
-    """The lines of a table of differences, those beyond noise in bold."""
+def comparison_rows(
+    comparisons: Sequence[Comparison], confidence: float, called: Callable[[str], str] = title
+) -> list[str]:
+    """The lines of a table of differences, those beyond noise in bold; models are ``called`` by their titles."""
     lines = [
         f"| compared | difference | {_percent(confidence)} interval | p, corrected | verdict |",
         "| --- | --- | --- | --- | --- |",
@@ -72,7 +74,7 @@ def comparison_rows(comparisons: Sequence[Comparison], confidence: float) -> lis
         mark, word = ("", "within noise") if it.within_noise(confidence) else ("**", "differs")
         p = p_value(it.p_corrected)
         lines.append(
-            f"| {title(it.second)} - {title(it.first)} | {mark}{it.difference.mean:+.4f}{mark} | "
+            f"| {called(it.second)} - {called(it.first)} | {mark}{it.difference.mean:+.4f}{mark} | "
             f"{it.difference.low:+.4f} to {it.difference.high:+.4f} | {p} | {mark}{word}{mark} |"
         )
     return lines

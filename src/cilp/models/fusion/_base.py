@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cilp.models import sparse
-from cilp.models.background import darkness, emptiness
-from cilp.models.blocks import Downsample, at_once, classifier_head, encoder
+from cilp.models.layers import sparse
+from cilp.models.layers.background import darkness, emptiness
+from cilp.models.layers.blocks import Downsample, at_once, classifier_head, encoder
 
 CHANNELS = 4
 """Channels of either modality: RGBA, and x, y, z with the hit mask."""

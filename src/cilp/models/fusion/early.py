@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from cilp.models import sparse
-from cilp.models.background import darkness, emptiness
 from cilp.models.fusion._base import CHANNELS, OneEncoder
+from cilp.models.layers import sparse
+from cilp.models.layers.background import darkness, emptiness
 
 
 class EarlyFusion(OneEncoder):

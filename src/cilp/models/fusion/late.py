@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from cilp.models.blocks import at_once, classifier_head, encoder
 from cilp.models.fusion._base import CHANNELS, TwoEncoders, encode_lidar, encode_rgb
+from cilp.models.layers.blocks import at_once, classifier_head, encoder
 
 
 class LateFusion(TwoEncoders):

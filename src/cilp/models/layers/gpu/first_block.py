@@ -44,7 +44,7 @@ class _FirstBlock(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pool: int, channels: int, dtype: torch.dtype
     ) -> Tensor:
-        from cilp.models.gpu import first_block_kernels  # importing Triton takes time that a CPU has no use for
+        from cilp.models.layers.gpu import first_block_kernels  # importing Triton takes time that a CPU has no use for
 
         x = x.contiguous(memory_format=torch.channels_last)
         weight = weight.contiguous(memory_format=torch.channels_last)
@@ -60,7 +60,7 @@ class _FirstBlock(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor, None, None, None]:
-        from cilp.models.gpu import first_block_kernels
+        from cilp.models.layers.gpu import first_block_kernels
 
         x, code = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)

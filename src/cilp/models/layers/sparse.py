@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
-from cilp.models import winograd
-from cilp.models.blocks import Downsample
+from cilp.models.layers import winograd
+from cilp.models.layers.blocks import Downsample
 
 ZEROS = 64
 """Rows of zeros. One would do, but its gradient, which nothing needs, would be one long sum."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cilp.models import gpu
+from cilp.models.layers import gpu
 
 DOWNSAMPLINGS = ("maxpool", "strided")
 
@@ -18,8 +18,9 @@ class Downsample(nn.Module):
     ``maxpool`` convolves with stride 1 and pools 2x2; ``strided`` convolves with stride 2, with as many parameters.
     ReLU is monotonic, so pooling before it gives the same bits as after it, on a quarter of the pixels.
 
-    On a GPU (``cilp.models.gpu``) it matters where in an encoder a block is: the ``first`` sees what sensors measured,
-    which wants all of float32's precision, any other one feature maps; an ``inner`` one is followed by another.
+    On a GPU (``cilp.models.layers.gpu``) it matters where in an encoder a block is: the ``first`` sees what sensors
+    measured, which wants all of float32's precision, any other one feature maps; an ``inner`` one is followed by one
+    more.
     """
 
     def __init__(self, inputs: int, outputs: int, downsampling: str, first: bool = False, inner: bool = False):

@@ -38,7 +38,7 @@ class _BiasPoolRelu(torch.autograd.Function):
         shape = (x.shape[0], channels, *(length // pool for length in x.shape[2:]))
         result = torch.empty(shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
         code = torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
-        from cilp.models.gpu import pooling_kernels  # importing Triton takes time that a CPU has no use for
+        from cilp.models.layers.gpu import pooling_kernels  # importing Triton takes time that a CPU has no use for
 
         launch, sizes = _launch(shape, x.shape[1], len(bias))
         pooling_kernels.pool_forward[launch](x, bias, result, code, **sizes, POOL=pool)
@@ -51,7 +51,7 @@ class _BiasPoolRelu(torch.autograd.Function):
         (code,) = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         to_x = torch.empty(ctx.shape, dtype=ctx.dtype, device=gradient.device, memory_format=torch.channels_last)
-        from cilp.models.gpu import pooling_kernels
+        from cilp.models.layers.gpu import pooling_kernels
 
         launch, sizes = _launch(gradient.shape, ctx.shape[1], ctx.biases)
         shares = torch.empty((*launch, ctx.biases), device=gradient.device)  # of the bias's gradient, for each program

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.nn.utils import skip_init
 
-from cilp.models.gpu import first_block, pooling, precision
+from cilp.models.layers.gpu import first_block, pooling, precision
 
 
 def usable(x: Tensor) -> bool:
