@@ -38,9 +38,10 @@ from cilp.training.loop import Run
 
 NETWORKS = Path("models/transfer_seeds")
 """By what was seen and the machine that made them, as those of ``more_seeds.py`` are."""
-MORE, MATCHED, COURSE = "more", "matched", "course"
+MORE, MATCHED, BOTH, COURSE = "more", "matched", "more_matched", "course"
 """Behind the name of a classifier: pretrained, or distilled, on as many pairs and steps as on the default scenes;
-pretrained on twins of matched size; taught by, or with the head of, a LiDAR classifier that took CILP's course."""
+pretrained on twins of matched size; on as many of those; taught by, or with the head of, a LiDAR classifier that took
+CILP's course."""
 AS_THERE = ""
 """Pretrained, or distilled, on the labelled scenes and for the steps of ``random_size``."""
 
@@ -52,6 +53,7 @@ class Scenes:
     labelled: packed.Packed
     unlabelled: packed.Packed
     matched: packed.Packed
+    unlabelled_matched: packed.Packed
     train: Split
     valid: Split
     test: Split
@@ -59,23 +61,28 @@ class Scenes:
     @classmethod
     def of(cls, settings: dict[str, Any], device: torch.device) -> Self:
         """The study's labelled scenes of random size, as many more without labels as bring them to the number that CILP
-        sees of the default ones, the labelled ones over again with twins of matched size, and those that test
+        sees of the default ones, all of these over again with twins of matched size, and those that test
         ``more_seeds.py``."""
         labelled, sizes, simulation = packed.load(RANDOM_SIZE), random_size.sizes(settings), of_random_size(settings)
         first, count = max(sizes.scenes()["val"]) + 1, further_scenes(settings)
-        unlabelled = pack_scenes({"train": range(first, first + count)}, partial(rendering, simulation))
+        further = {"train": range(first, first + count)}
+        unlabelled, unlabelled_matched = (
+            pack_scenes(further, partial(rendered, simulation)) for rendered in (rendering, rendering_matched)
+        )
         matched = pack_scenes(sizes.scenes(), partial(rendering_matched, simulation))
         train, valid = (load_split(labelled, split, device) for split in ("train", "val"))
-        return cls(labelled, unlabelled, matched, train, valid, random_size_test(settings, device))
+        test = random_size_test(settings, device)
+        return cls(labelled, unlabelled, matched, unlabelled_matched, train, valid, test)
 
     def pairs(self, way: str, mirror: bool) -> Pairs:
         """Those that CILP, or a student, sees."""
-        data, pool = self.matched if way == MATCHED else self.labelled, self.unlabelled if way == MORE else None
+        data = self.matched if way in (MATCHED, BOTH) else self.labelled
+        pool = {MORE: self.unlabelled, BOTH: self.unlabelled_matched}.get(way)
         return load_training_pairs(data, pool, mirror, self.train.scene.device)
 
     def validation(self, way: str) -> Pairs:
         """Those that CILP's weights are chosen by."""
-        data = self.matched if way == MATCHED else self.labelled
+        data = self.matched if way in (MATCHED, BOTH) else self.labelled
         return load_pairs([(data, data.rows("val"))], self.train.scene.device)
 
 
@@ -117,8 +124,8 @@ class Networks:
             params.section(settings, "projector", ProjectorParams),
             params.section(settings, "rgb2lidar", TrainingParams),
         )
-        as_there = random_size.sizes(settings).cilp_steps
-        steps = {AS_THERE: as_there, MATCHED: as_there, MORE: settings["cilp"]["steps"]}
+        few, many = random_size.sizes(settings).cilp_steps, settings["cilp"]["steps"]
+        steps = {AS_THERE: few, MATCHED: few, MORE: many, BOTH: many}
         cilp, course = params.section(settings, "cilp", CilpParams), course_of(settings)
         self.cilp = {way: replace(cilp, steps=count) for way, count in steps.items()}
         self.courses = {way: replace(course, steps=count) for way, count in steps.items()}
@@ -191,7 +198,7 @@ class Networks:
         return self._kept(name, "image_classifier", by, train)
 
     def _by(self, protocol: Course | CilpParams, way: str) -> dict[str, Any]:
-        return {**asdict(protocol), "further_pairs": len(self.scenes.unlabelled.scene) if way == MORE else 0}
+        return {**asdict(protocol), "further_pairs": len(self.scenes.unlabelled.scene) if way in (MORE, BOTH) else 0}
 
     def _kept(self, name: str, kind: str, made_by: dict[str, Any], train: Callable[[], Any]) -> Any:
         """The network of this name: the one that was trained so before, or a new one."""

@@ -13,31 +13,40 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from more_seeds import begun, digits
+import numpy as np
+from more_seeds import begun, by_seed, complete, digits
+from more_seeds_figure import draw
 from more_seeds_networks import TEST_SCENES, shares_right
 from transfer_networks import Networks, Scenes, further_scenes
 
 from cilp import params
-from cilp.atomic import write_json
+from cilp.atomic import write_json, write_text
 from cilp.console import cli
+from cilp.evaluation.significance import Comparison, compare
+from cilp.report.docs import insert_tables
+from cilp.report.significance import comparison_rows
 from cilp.training.device import describe, prepare_device
 
 SEEDS = range(51, 55)
-RESULTS = Path("docs/transfer-seeds.json")
-CLASSIFIERS = {
+RESULTS, PAGE, FIGURE = Path("docs/transfer-seeds.json"), Path("docs/transfer.md"), Path("docs/transfer-seeds.png")
+TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Of the picture: shares that are wrong."""
+ROWS = {
     "lidar": "LiDAR classifier",
-    "lidar/course": "LiDAR classifier, course",
-    "rgb2lidar": "RGB-to-LiDAR",
-    "rgb2lidar/course": "RGB-to-LiDAR, head from the course",
+    "rgb2lidar": "RGB-to-LiDAR classifier",
     "rgb2lidar/more": "RGB-to-LiDAR, more pairs",
-    "rgb2lidar/more/course": "RGB-to-LiDAR, more pairs, head from the course",
     "rgb2lidar/matched": "RGB-to-LiDAR, twins of matched size",
-    "rgb2lidar/matched/course": "RGB-to-LiDAR, twins of matched size, head from the course",
-    "image_supervised": "image, supervised",
-    "image_distilled": "image, distilled",
-    "image_distilled/course": "image, distilled, teacher from the course",
-    "image_distilled/more/course": "image, distilled, more pairs, teacher from the course",
+    "rgb2lidar/more_matched": "RGB-to-LiDAR, more pairs, twins of matched size",
+    "image_distilled": "image classifier, distilled",
+    "image_distilled/more": "distilled, more pairs",
+    "image_supervised": "image classifier, supervised",
 }
+"""What the classifiers are called, but for their LiDAR classifier."""
+CLASSIFIERS = [
+    "lidar", "lidar/course",
+    *(f"rgb2lidar{way}{end}" for way in ("", "/more", "/matched", "/more_matched") for end in ("", "/course")),
+    "image_supervised", "image_distilled", "image_distilled/course", "image_distilled/more/course",
+]  # fmt: skip
 COMPARED = [
     ("rgb2lidar", "rgb2lidar/course"),
     ("rgb2lidar", "rgb2lidar/more"),
@@ -58,6 +67,10 @@ COMPARED = [
     ("lidar", "lidar/course"),
     ("lidar", "rgb2lidar"),
     ("lidar/course", "rgb2lidar/more/course"),
+    ("rgb2lidar/more", "rgb2lidar/more_matched"),
+    ("rgb2lidar/matched", "rgb2lidar/more_matched"),
+    ("rgb2lidar/more_matched/course", "image_supervised"),
+    ("rgb2lidar/more_matched/course", "image_distilled/more/course"),
 ]
 """What is asked; each difference is of the second to the first."""
 DECIDES = {
@@ -77,7 +90,7 @@ def main() -> None:
     head: dict[str, Any] = {
         **describe(device), **decided, "test_scenes": TEST_SCENES, "further_scenes": further_scenes(settings)
     }  # fmt: skip
-    found = begun(RESULTS, head, "right", list(CLASSIFIERS))
+    found = begun(RESULTS, head, "right", CLASSIFIERS)
     todo = [run for run in itertools.product(SEEDS, CLASSIFIERS) if str(run[0]) not in found["right"][run[1]]]
     scenes = Scenes.of(settings, device) if todo else None
     for seed, name in todo:
@@ -85,6 +98,44 @@ def main() -> None:
         found["right"][name][str(seed)] = digits(right)
         write_json(RESULTS, found)
         print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
+    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(found)))
+    draw(FIGURE, series(found), TICKS)
+
+
+def tables(found: dict[str, Any]) -> dict[str, str]:
+    """Markdown by the name of its place, each with a heading that is left out there."""
+    rows = comparison_rows(comparisons(found), found["significance"]["confidence"], called)
+    made = {"transfer_seeds": by_seed(found, called), "transfer_comparisons": "\n".join([*rows, ""])}
+    return {name: f"# title\n\n{table}" for name, table in made.items()}
+
+
+def comparisons(found: dict[str, Any]) -> list[Comparison]:
+    """Those of ``COMPARED`` whose classifiers are complete."""
+    accuracy = complete(found)
+    asked = [pair for pair in COMPARED if accuracy.keys() >= set(pair)]
+    return compare(accuracy, asked, found["significance"]["confidence"])
+
+
+def called(name: str) -> str:
+    """The title of a classifier."""
+    kind = name.removesuffix("/course")
+    if kind == name:
+        return ROWS[kind]
+    part = {"lidar": "on the course", "rgb2lidar": "head from the course"}.get(
+        kind.split("/")[0], "teacher from the course"
+    )
+    return f"{ROWS[kind]}, {part}"
+
+
+def series(found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """What the picture tells apart: which LiDAR classifier is behind it, if any."""
+    accuracy = complete(found)
+    behind = {"LiDAR classifier by the reference protocol": "", "LiDAR classifier on the course": "/course"}
+    groups = {
+        words: {ROWS[row]: accuracy[row + end] for row in ROWS if row + end in accuracy and row != "image_supervised"}
+        for words, end in behind.items()
+    }
+    return {**groups, "labels alone": {ROWS[row]: accuracy[row] for row in accuracy if row == "image_supervised"}}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""docs/transfer.md, and what trains the classifiers on it."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from bits import weights
+from clone import ROOT, merge
+from synthetic import make_packed
+
+from cilp.classifiers import random_size
+from cilp.packing import pack_scenes
+from cilp.report.claims import Figures, claims_of, holds
+from cilp.report.docs import insert_tables
+from cilp.report.significance import significance_json
+from cilp.sensors import returns
+from cilp.simulation.scenes import draw
+from cilp.simulation.varied import of_random_size
+from cilp.training.inputs import load_split
+
+CPU = torch.device("cpu")
+SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.fixture
+def seeds(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    import transfer_seeds
+
+    return transfer_seeds
+
+
+@pytest.fixture
+def networks(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    import transfer_networks
+
+    return transfer_networks
+
+
+@pytest.fixture
+def scenes(networks):
+    """Made up; those without labels and those with matched twins are others."""
+    data, others = make_packed(), [make_packed(12, 4, 4, seed=seed) for seed in (1, 2, 3)]
+    splits = {split: load_split(data, split, CPU) for split in ("train", "val", "test")}
+    return networks.Scenes(data, *others, splits["train"], splits["val"], splits["test"])
+
+
+@pytest.fixture
+def settings():
+    few = {"epochs": 1, "batch_size": 8}
+    change = {
+        "cilp": {"batch_size": 8, "validate_every": 1, "steps": 3}, "random_size": {"cilp_steps": 2},
+        "lidar": few, "projector": few, "rgb2lidar": few,
+    }  # fmt: skip
+    return merge(yaml.safe_load((ROOT / "params.yaml").read_text()), change)
+
+
+def test_with_more_pairs_it_sees_as_many_as_on_the_default_scenes(networks):
+    data, sizes = SETTINGS["data"], random_size.sizes(SETTINGS)
+    validated, held_out = round(data["subset"] * data["valid_fraction"]), data["test"]
+    scenes = data["scenes"] + data["unlabelled"] - validated - held_out
+    assert networks.further_scenes(SETTINGS) + sizes.train == scenes == 8799
+
+
+def test_matched_twins_are_as_large_as_each_other_and_nothing_else_is_changed(networks):
+    simulation, numbers = of_random_size(SETTINGS), range(2_000_000, 2_000_040)
+    by_size = []
+    for number in numbers:
+        params = networks.with_twins_matched(simulation, number)
+        (edge, same), (radius, again) = params.cube_edge, params.sphere_radius
+        share = (edge - simulation.cube_edge[0]) / np.ptp(simulation.cube_edge)
+        assert edge == same == draw(simulation, number).cube.edge and radius == again
+        assert share == pytest.approx((radius - simulation.sphere_radius[0]) / np.ptp(simulation.sphere_radius))
+        size = {"cube_edge": None, "sphere_radius": None}
+        assert {**asdict(params), **size} == {**asdict(simulation), **size}
+        by_size.append((edge, radius))
+    packed = pack_scenes({"train": numbers}, lambda scenes: networks.rendering_matched(simulation, scenes))
+    cubes, spheres = (returns(packed.range[packed.label == label].numpy()).sum(axis=(1, 2)) for label in (0, 1))
+    assert np.corrcoef(cubes, spheres)[0, 1] > 0.95
+    assert np.corrcoef(by_size, rowvar=False)[0, 1] > 0.999
+
+
+def test_each_pretraining_sees_its_pairs_and_no_label(networks, scenes):
+    ways = networks.AS_THERE, networks.MORE, networks.MATCHED, networks.BOTH
+    pairs = {way: scenes.pairs(way, mirror=True) for way in ways}
+    labelled = scenes.labelled.rows("train")
+    assert torch.equal(pairs[""].range, scenes.labelled.range[labelled])
+    assert len(pairs["more"]) == len(pairs[""]) + len(scenes.unlabelled.scene)
+    assert torch.equal(pairs["matched"].range, scenes.matched.range[scenes.matched.rows("train")])
+    both = torch.cat([pairs["matched"].range, scenes.unlabelled_matched.range])
+    assert torch.equal(pairs["more_matched"].range, both)
+    assert not any(hasattr(of, "label") for of in pairs.values())
+
+
+def test_every_classifier_is_trained_once_and_kept(networks, seeds, scenes, settings, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    said = {name: networks.Networks(51, settings, scenes).logits(name) for name in seeds.CLASSIFIERS}
+    assert len({tuple(logits.tolist()) for logits in said.values()}) == len(said)
+    capsys.readouterr()
+    again = {name: networks.Networks(51, settings, scenes).logits(name) for name in seeds.CLASSIFIERS}
+    assert all(torch.equal(said[name], again[name]) for name in said)
+    trained = {line.split(",")[0] for line in capsys.readouterr().out.splitlines()}
+    assert trained == {"projector", "RGB-to-LiDAR"}  # seconds, on frozen embeddings
+    other = {**settings, "image_classifier": {**settings["image_classifier"], "lr": 0.1}}
+    changed = {name for name in said if not torch.equal(networks.Networks(51, other, scenes).logits(name), said[name])}
+    assert changed == {name for name in said if "course" in name or name.startswith("image")}
+
+
+def test_the_better_lidar_classifier_takes_the_course_of_the_others(networks, scenes, settings):
+    """Its steps and rates are those of the image classifiers, and mirroring is of what it sees."""
+
+    def trained(**change):
+        return weights(networks.Networks(51, merge(settings, {"cilp": change}), scenes).lidar(course=True))
+
+    plain = trained()
+    assert not torch.equal(plain, trained(mirror=False))
+    assert torch.equal(plain, trained(mirror=True, permute_colours=False))
+
+
+def test_a_student_of_another_teacher_is_another(networks, scenes, settings):
+    first = networks.Networks(51, settings, scenes).logits("image_distilled")
+    other = merge(settings, {"lidar": {"lr": 0.1}})
+    assert not torch.equal(first, networks.Networks(51, other, scenes).logits("image_distilled"))
+    moved = replace(scenes, valid=replace(scenes.valid, range=scenes.valid.range + 1))
+    assert networks.Networks(51, settings, moved).folder != networks.Networks(51, settings, scenes).folder
+
+
+def test_the_page_shows_the_record_and_says_no_more(seeds):
+    found = json.loads(seeds.RESULTS.read_text(encoding="utf-8"))
+    page = seeds.PAGE.read_text(encoding="utf-8")
+    assert insert_tables(page, seeds.tables(found)) == page
+    assert {tuple(runs) for runs in found["right"].values()} == {tuple(map(str, seeds.SEEDS))}
+    figures = Figures(ROOT / "metrics")
+    compared, accuracy = seeds.comparisons(found), seeds.complete(found)
+    assert len(compared) == len(seeds.COMPARED) and sum(map(len, seeds.series(found).values())) == len(accuracy)
+    figures.files["significance"] = significance_json({}, compared, found["significance"]["confidence"])
+    figures.files["mean"] = {name: shares.mean() for name, shares in accuracy.items()}
+    figures.files["seed"] = {
+        name: dict(zip(map(str, seeds.SEEDS), shares.mean(axis=1), strict=True)) for name, shares in accuracy.items()
+    }
+    for path in (seeds.PAGE, ROOT / "README.md", ROOT / "docs/results.md"):
+        claims = claims_of(path.read_text(encoding="utf-8"), "transfer")
+        assert claims or path != seeds.PAGE
+        assert [claim for claim in claims if not holds(claim, figures)] == []
