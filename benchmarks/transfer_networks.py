@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import torch
 from more_seeds_course import digest
-from more_seeds_networks import RANDOM_SIZE, random_size_test
+from more_seeds_networks import RANDOM_SIZE, TEST_SCENES, random_size_test
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -21,8 +21,9 @@ from cilp.classifiers.course import Course, OneCycleParams, course_of, take_cour
 from cilp.classifiers.images import answers, train_image
 from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
-from cilp.contrastive.pretraining import CilpParams, pretrain
+from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams
+from cilp.evaluation.audit import FIRST_SCENE
 from cilp.models import lidar
 from cilp.models.cilp import Cilp
 from cilp.models.embedder import EmbedderParams
@@ -84,6 +85,14 @@ class Scenes:
         """Those that CILP's weights are chosen by."""
         data = self.matched if way in (MATCHED, BOTH) else self.labelled
         return load_pairs([(data, data.rows("val"))], self.train.scene.device)
+
+
+def twins(settings: dict[str, Any], device: torch.device) -> dict[str, Pairs]:
+    """The scenes that test, as they are and with twins of matched size: the same cubes, and other spheres."""
+    numbers, simulation = range(FIRST_SCENE, FIRST_SCENE + TEST_SCENES), of_random_size(settings)
+    kinds = {AS_THERE: rendering, MATCHED: rendering_matched}
+    packs = {kind: pack_scenes({"test": numbers}, partial(how, simulation)) for kind, how in kinds.items()}
+    return {kind: load_pairs([(pack, slice(None))], device) for kind, pack in packs.items()}
 
 
 @contextmanager
@@ -176,6 +185,12 @@ class Networks:
                 scenes.pairs(way, protocol.mirror), scenes.validation(way), protocol, self.embedder, run
             ).model,
         )  # fmt: skip
+
+    def twin_accuracy(self, way: str, pairs: Pairs) -> float:
+        """Share of the images that are nearer to their own range image than to that of their twin."""
+        found = evaluate(self.pretrained(way), pairs)["twin_accuracy"]
+        assert found is not None  # every scene has both shapes
+        return found
 
     def image(self, kind: str, way: str, course: bool) -> nn.Module:
         """An image classifier that takes CILP's course: told labels, or what a LiDAR classifier says."""

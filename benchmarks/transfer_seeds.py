@@ -5,11 +5,14 @@
 Needs ``data/random_size.pt`` (``dvc repro pack_random_size``). Trains ``CLASSIFIERS`` on scenes in which size tells
 nothing of the shape, and tests them on the scenes of ``more_seeds.py``. Writes what each says of each test scene to
 ``docs/transfer-seeds.json``, goes on from there when it is started again, and puts tables and picture of the seeds that
-are complete into ``docs/transfer.md``.
+are complete into ``docs/transfer.md``. With ``--twins``, asks each pretraining, which must be there, the twin test with
+and without matched sizes (``docs/transfer-twins.json``).
 """
 
 import argparse
 import itertools
+import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import numpy as np
 from more_seeds import begun, by_seed, complete, digits
 from more_seeds_figure import draw
 from more_seeds_networks import TEST_SCENES, shares_right
-from transfer_networks import Networks, Scenes, further_scenes
+from transfer_networks import AS_THERE, BOTH, MATCHED, MORE, Networks, Scenes, further_scenes, twins
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -28,7 +31,8 @@ from cilp.report.significance import comparison_rows
 from cilp.training.device import describe, prepare_device
 
 SEEDS = range(51, 55)
-RESULTS, PAGE, FIGURE = Path("docs/transfer-seeds.json"), Path("docs/transfer.md"), Path("docs/transfer-seeds.png")
+RESULTS, TWINS = Path("docs/transfer-seeds.json"), Path("docs/transfer-twins.json")
+PAGE, FIGURE = Path("docs/transfer.md"), Path("docs/transfer-seeds.png")
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Of the picture: shares that are wrong."""
 ROWS = {
@@ -73,6 +77,11 @@ COMPARED = [
     ("rgb2lidar/more_matched/course", "image_distilled/more/course"),
 ]
 """What is asked; each difference is of the second to the first."""
+PRETRAINED = {
+    AS_THERE: "as there, 3,200 pairs", MORE: "more pairs", MATCHED: "twins of matched size",
+    BOTH: "more pairs, twins of matched size",
+}  # fmt: skip
+"""What the pretrainings are called."""
 DECIDES = {
     "data": (), "embedder": (), "lidar": (), "cilp": (), "image_classifier": (), "projector": (), "rgb2lidar": (),
     "random_size": ("train", "valid", "cilp_steps", "simulate"), "significance": (),
@@ -81,7 +90,9 @@ DECIDES = {
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--twins", action="store_true", help="the twin test of each pretraining")
+    asks_twins = parser.parse_args().twins
     settings, device = params.load(), prepare_device("auto")
     decided = {
         section: {key: settings[section][key] for key in keys} if keys else settings[section]
@@ -92,12 +103,22 @@ def main() -> None:
     }  # fmt: skip
     found = begun(RESULTS, head, "right", CLASSIFIERS)
     todo = [run for run in itertools.product(SEEDS, CLASSIFIERS) if str(run[0]) not in found["right"][run[1]]]
-    scenes = Scenes.of(settings, device) if todo else None
+    scenes = Scenes.of(settings, device) if todo or asks_twins else None
     for seed, name in todo:
         right = shares_right(Networks(seed, settings, scenes).logits(name), scenes.test)
         found["right"][name][str(seed)] = digits(right)
         write_json(RESULTS, found)
         print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
+    if asks_twins:
+        pairs = twins(settings, device)
+        asked = {
+            way: {
+                str(seed): {kind: Networks(seed, settings, scenes).twin_accuracy(way, of) for kind, of in pairs.items()}
+                for seed in SEEDS
+            }
+            for way in PRETRAINED
+        }
+        write_json(TWINS, {**head, "twin_accuracy": asked})
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(found)))
     draw(FIGURE, series(found), TICKS)
 
@@ -106,7 +127,19 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     rows = comparison_rows(comparisons(found), found["significance"]["confidence"], called)
     made = {"transfer_seeds": by_seed(found, called), "transfer_comparisons": "\n".join([*rows, ""])}
+    if TWINS.is_file():
+        made["transfer_twins"] = of_twins(json.loads(TWINS.read_text(encoding="utf-8"))["twin_accuracy"])
     return {name: f"# title\n\n{table}" for name, table in made.items()}
+
+
+def of_twins(accuracy: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Means and spreads over the seeds, of each pretraining and kind of twins."""
+    lines = ["| pretrained | twins as they are | twins of matched size |", "| --- | --- | --- |"]
+    for way, runs in accuracy.items():
+        columns = [[run[kind] for run in runs.values()] for kind in (AS_THERE, MATCHED)]
+        cells = [f"{statistics.fmean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns]
+        lines.append(f"| {PRETRAINED[way]} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def comparisons(found: dict[str, Any]) -> list[Comparison]:
