@@ -365,7 +365,7 @@ def test_the_committed_report_says_what_the_committed_figures_say():
 KINDS = {
     "holds", "more seeds", "random sizes", "half rate", "registered", "longer", "course", "course cues",
     "course auxiliary", "fresh scenes", "replication", "replication cues", "course more", "course more cues",
-    "course registered", "joint parts",
+    "course registered", "joint parts", "transfer",
 }  # fmt: skip
 
 
