@@ -163,7 +163,7 @@ def called(name: str) -> str:
 def series(found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     """What the picture tells apart: which LiDAR classifier is behind it, if any."""
     accuracy = complete(found)
-    behind = {"LiDAR classifier by the reference protocol": "", "LiDAR classifier on the course": "/course"}
+    behind = {"LiDAR: reference protocol": "", "LiDAR: CILP's course": "/course"}
     groups = {
         words: {ROWS[row]: accuracy[row + end] for row in ROWS if row + end in accuracy and row != "image_supervised"}
         for words, end in behind.items()
