@@ -23,6 +23,14 @@ from cilp.evaluation.models import BASELINES, DECISION
 from cilp.report.titles import TITLES
 
 
+def chosen(settings: dict[str, Any], decides: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The sections of ``params.yaml`` that decide something; of those with keys, these alone."""
+    return {
+        section: {key: settings[section][key] for key in keys} if keys else settings[section]
+        for section, keys in decides.items()
+    }
+
+
 @dataclass(frozen=True)
 class Beside:
     """Another training, tested on the same scenes, which variants are held against one by one."""
@@ -92,10 +100,7 @@ class Record:
 
     def decided_by(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What of the params a run is made of and, where the study has no test set, which scenes test it."""
-        made_of = {
-            section: {key: settings[section][key] for key in keys} if keys else settings[section]
-            for section, keys in self.decides.items()
-        }
+        made_of = chosen(settings, self.decides)
         if "random_size" in self.decides:
             made_of["test_scenes"] = more_seeds_networks.TEST_SCENES
         if self.further_scenes:

@@ -20,6 +20,7 @@ import numpy as np
 from more_seeds import begun, by_seed, complete, digits
 from more_seeds_figure import draw
 from more_seeds_networks import TEST_SCENES, shares_right
+from more_seeds_records import chosen
 from transfer_networks import AS_THERE, BOTH, MATCHED, MORE, Networks, Scenes, further_scenes, twins
 
 from cilp import params
@@ -94,12 +95,9 @@ def main() -> None:
     parser.add_argument("--twins", action="store_true", help="the twin test of each pretraining")
     asks_twins = parser.parse_args().twins
     settings, device = params.load(), prepare_device("auto")
-    decided = {
-        section: {key: settings[section][key] for key in keys} if keys else settings[section]
-        for section, keys in DECIDES.items()
-    }
     head: dict[str, Any] = {
-        **describe(device), **decided, "test_scenes": TEST_SCENES, "further_scenes": further_scenes(settings)
+        **describe(device), **chosen(settings, DECIDES), "test_scenes": TEST_SCENES,
+        "further_scenes": further_scenes(settings),
     }  # fmt: skip
     found = begun(RESULTS, head, "right", CLASSIFIERS)
     todo = [run for run in itertools.product(SEEDS, CLASSIFIERS) if str(run[0]) not in found["right"][run[1]]]
