@@ -39,10 +39,10 @@ from cilp.training.loop import Run
 
 NETWORKS = Path("models/transfer_seeds")
 """By what was seen and the machine that made them, as those of ``more_seeds.py`` are."""
-MORE, MATCHED, BOTH, COURSE = "more", "matched", "more_matched", "course"
+MORE, MATCHED, BOTH, APART, COURSE = "more", "matched", "more_matched", "more_apart", "course"
 """Behind the name of a classifier: pretrained, or distilled, on as many pairs and steps as on the default scenes;
-pretrained on twins of matched size; on as many of those; taught by, or with the head of, a LiDAR classifier that took
-CILP's course."""
+pretrained on twins of matched size; on as many of those; on as many of any size, in batches at random, in which twins
+seldom meet; taught by, or with the head of, a LiDAR classifier that took CILP's course."""
 AS_THERE = ""
 """Pretrained, or distilled, on the labelled scenes and for the steps of ``random_size``."""
 
@@ -78,7 +78,7 @@ class Scenes:
     def pairs(self, way: str, mirror: bool) -> Pairs:
         """Those that CILP, or a student, sees."""
         data = self.matched if way in (MATCHED, BOTH) else self.labelled
-        pool = {MORE: self.unlabelled, BOTH: self.unlabelled_matched}.get(way)
+        pool = {MORE: self.unlabelled, APART: self.unlabelled, BOTH: self.unlabelled_matched}.get(way)
         return load_training_pairs(data, pool, mirror, self.train.scene.device)
 
     def validation(self, way: str) -> Pairs:
@@ -134,9 +134,9 @@ class Networks:
             params.section(settings, "rgb2lidar", TrainingParams),
         )
         few, many = random_size.sizes(settings).cilp_steps, settings["cilp"]["steps"]
-        steps = {AS_THERE: few, MATCHED: few, MORE: many, BOTH: many}
+        steps = {AS_THERE: few, MATCHED: few, MORE: many, BOTH: many, APART: many}
         cilp, course = params.section(settings, "cilp", CilpParams), course_of(settings)
-        self.cilp = {way: replace(cilp, steps=count) for way, count in steps.items()}
+        self.cilp = {way: replace(cilp, steps=count, twins=cilp.twins and way != APART) for way, count in steps.items()}
         self.courses = {way: replace(course, steps=count) for way, count in steps.items()}
         self.folder = NETWORKS / digest(scenes.train, scenes.valid)
 
@@ -213,7 +213,10 @@ class Networks:
         return self._kept(name, "image_classifier", by, train)
 
     def _by(self, protocol: Course | CilpParams, way: str) -> dict[str, Any]:
-        return {**asdict(protocol), "further_pairs": len(self.scenes.unlabelled.scene) if way in (MORE, BOTH) else 0}
+        return {
+            **asdict(protocol),
+            "further_pairs": len(self.scenes.unlabelled.scene) if way in (MORE, BOTH, APART) else 0,
+        }
 
     def _kept(self, name: str, kind: str, made_by: dict[str, Any], train: Callable[[], Any]) -> Any:
         """The network of this name: the one that was trained so before, or a new one."""

@@ -85,12 +85,13 @@ def test_matched_twins_are_as_large_as_each_other_and_nothing_else_is_changed(ne
 
 
 def test_each_pretraining_sees_its_pairs_and_no_label(networks, scenes):
-    ways = networks.AS_THERE, networks.MORE, networks.MATCHED, networks.BOTH
+    ways = networks.AS_THERE, networks.MORE, networks.MATCHED, networks.BOTH, networks.APART
     pairs = {way: scenes.pairs(way, mirror=True) for way in ways}
     labelled = scenes.labelled.rows("train")
     assert torch.equal(pairs[""].range, scenes.labelled.range[labelled])
     assert len(pairs["more"]) == len(pairs[""]) + len(scenes.unlabelled.scene)
     assert torch.equal(pairs["matched"].range, scenes.matched.range[scenes.matched.rows("train")])
+    assert torch.equal(pairs["more_apart"].range, pairs["more"].range)
     both = torch.cat([pairs["matched"].range, scenes.unlabelled_matched.range])
     assert torch.equal(pairs["more_matched"].range, both)
     assert not any(hasattr(of, "label") for of in pairs.values())
@@ -108,6 +109,12 @@ def test_every_classifier_is_trained_once_and_kept(networks, seeds, scenes, sett
     other = {**settings, "image_classifier": {**settings["image_classifier"], "lr": 0.1}}
     changed = {name for name in said if not torch.equal(networks.Networks(51, other, scenes).logits(name), said[name])}
     assert changed == {name for name in said if "course" in name or name.startswith("image")}
+
+
+def test_twins_meet_in_the_batches_of_every_pretraining_but_one(networks, scenes, settings):
+    assert [way for way, recipe in networks.Networks(51, settings, scenes).cilp.items() if not recipe.twins] == [
+        networks.APART
+    ]
 
 
 def test_the_better_lidar_classifier_takes_the_course_of_the_others(networks, scenes, settings):
@@ -135,8 +142,9 @@ def test_the_page_shows_the_record_and_says_no_more(seeds):
     assert insert_tables(page, seeds.tables(found)) == page
     assert {tuple(runs) for runs in found["right"].values()} == {tuple(map(str, seeds.SEEDS))}
     figures = Figures(ROOT / "metrics")
-    compared, accuracy = seeds.comparisons(found), seeds.complete(found)
-    assert len(compared) == len(seeds.COMPARED) and sum(map(len, seeds.series(found).values())) == len(accuracy)
+    accuracy, lists = seeds.complete(found), (seeds.COMPARED, seeds.COMPARED_LATER)
+    compared = [comparison for asked in lists for comparison in seeds.comparisons(found, asked)]
+    assert len(compared) == sum(map(len, lists)) and sum(map(len, seeds.series(found).values())) == len(accuracy)
     figures.files["significance"] = significance_json({}, compared, found["significance"]["confidence"])
     figures.files["mean"] = {name: shares.mean() for name, shares in accuracy.items()}
     figures.files["seed"] = {
