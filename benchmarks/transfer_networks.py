@@ -3,8 +3,7 @@
 Each network is trained once for a seed and kept, so that an interrupted run goes on after the last of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,8 +28,7 @@ from cilp.models.cilp import Cilp
 from cilp.models.embedder import EmbedderParams
 from cilp.models.lidar import LidarClassifier
 from cilp.packing import pack_scenes
-from cilp.simulation.processes import Rendered, rendering, shared_out
-from cilp.simulation.scenes import SimulateParams, draw, render
+from cilp.simulation.processes import rendering
 from cilp.simulation.varied import of_random_size
 from cilp.training.checkpoint import load_checkpoint, save_checkpoint
 from cilp.training.classifier import TrainingParams, logits_of
@@ -67,10 +65,9 @@ class Scenes:
         labelled, sizes, simulation = packed.load(RANDOM_SIZE), random_size.sizes(settings), of_random_size(settings)
         first, count = max(sizes.scenes()["val"]) + 1, further_scenes(settings)
         further = {"train": range(first, first + count)}
-        unlabelled, unlabelled_matched = (
-            pack_scenes(further, partial(rendered, simulation)) for rendered in (rendering, rendering_matched)
-        )
-        matched = pack_scenes(sizes.scenes(), partial(rendering_matched, simulation))
+        by_size = {matched: partial(rendering, simulation, matched_twins=matched) for matched in (False, True)}
+        unlabelled, unlabelled_matched = (pack_scenes(further, rendered) for rendered in by_size.values())
+        matched = pack_scenes(sizes.scenes(), by_size[True])
         train, valid = (load_split(labelled, split, device) for split in ("train", "val"))
         test = random_size_test(settings, device)
         return cls(labelled, unlabelled, matched, unlabelled_matched, train, valid, test)
@@ -90,27 +87,11 @@ class Scenes:
 def twins(settings: dict[str, Any], device: torch.device) -> dict[str, Pairs]:
     """The scenes that test, as they are and with twins of matched size: the same cubes, and other spheres."""
     numbers, simulation = range(FIRST_SCENE, FIRST_SCENE + TEST_SCENES), of_random_size(settings)
-    kinds = {AS_THERE: rendering, MATCHED: rendering_matched}
-    packs = {kind: pack_scenes({"test": numbers}, partial(how, simulation)) for kind, how in kinds.items()}
+    packs = {
+        kind: pack_scenes({"test": numbers}, partial(rendering, simulation, matched_twins=kind == MATCHED))
+        for kind in (AS_THERE, MATCHED)
+    }
     return {kind: load_pairs([(pack, slice(None))], device) for kind, pack in packs.items()}
-
-
-@contextmanager
-def rendering_matched(params: SimulateParams, scenes: Sequence[int]) -> Iterator[Iterator[Rendered]]:
-    """As ``rendering``, but the sphere of each scene is as large as its cube: it takes the same share of its range."""
-    with shared_out(partial(_matched, params), scenes) as rendered:
-        yield (view for views in rendered for view in views)
-
-
-def _matched(params: SimulateParams, scenes: Sequence[int]) -> list[Rendered]:
-    return [view for scene in scenes for view in render(with_twins_matched(params, scene), scene)]
-
-
-def with_twins_matched(params: SimulateParams, scene: int) -> SimulateParams:
-    """Params by which this scene has the cube that it has, and a sphere of the radius that goes with it."""
-    edge, (least, most), (low, high) = draw(params, scene).cube.edge, params.cube_edge, params.sphere_radius
-    radius = low + (edge - least) / (most - least) * (high - low)
-    return replace(params, cube_edge=(edge, edge), sphere_radius=(radius, radius))
 
 
 def further_scenes(settings: dict[str, Any]) -> int:

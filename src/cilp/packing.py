@@ -77,8 +77,8 @@ def pack_unlabelled(
         )
 
 
-def pack_scenes(splits: Mapping[str, Sequence[int]], rendering: Rendering) -> Packed:
-    """The scenes of each split, rendered straight into tensors, with their classes; ``rendering`` as above.
+def pack_scenes(splits: Mapping[str, Sequence[int]], rendering: Rendering, labelled: bool = True) -> Packed:
+    """The scenes of each split, rendered straight into tensors, with or without their classes; ``rendering`` as above.
 
     The scenes of a split come in the order of their numbers, the splits in that of ``SPLITS``.
     """
@@ -89,7 +89,7 @@ def pack_scenes(splits: Mapping[str, Sequence[int]], rendering: Rendering) -> Pa
         return _packed(
             ((rgb, ranges) for _, rgb, ranges in rendered),
             kinds=[label for _, _, label in samples],
-            labels=[CLASSES.index(label) for _, _, label in samples],
+            labels=[CLASSES.index(label) if labelled else UNLABELLED for _, _, label in samples],
             scenes=[scene for _, scene, _ in samples],
             splits=[SPLITS.index(split) for split, _, _ in samples],
             calibration={label: (angles, angles) for label in CLASSES},

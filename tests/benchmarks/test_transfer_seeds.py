@@ -1,7 +1,7 @@
 """docs/transfer.md, and what trains the classifiers on it."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +12,9 @@ from clone import ROOT, merge
 from synthetic import make_packed
 
 from cilp.classifiers import random_size
-from cilp.packing import pack_scenes
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
 from cilp.report.significance import significance_json
-from cilp.sensors import returns
-from cilp.simulation.scenes import draw
-from cilp.simulation.varied import of_random_size
 from cilp.training.inputs import load_split
 
 CPU = torch.device("cpu")
@@ -64,24 +60,6 @@ def test_with_more_pairs_it_sees_as_many_as_on_the_default_scenes(networks):
     validated, held_out = round(data["subset"] * data["valid_fraction"]), data["test"]
     scenes = data["scenes"] + data["unlabelled"] - validated - held_out
     assert networks.further_scenes(SETTINGS) + sizes.train == scenes == 8799
-
-
-def test_matched_twins_are_as_large_as_each_other_and_nothing_else_is_changed(networks):
-    simulation, numbers = of_random_size(SETTINGS), range(2_000_000, 2_000_040)
-    by_size = []
-    for number in numbers:
-        params = networks.with_twins_matched(simulation, number)
-        (edge, same), (radius, again) = params.cube_edge, params.sphere_radius
-        share = (edge - simulation.cube_edge[0]) / np.ptp(simulation.cube_edge)
-        assert edge == same == draw(simulation, number).cube.edge and radius == again
-        assert share == pytest.approx((radius - simulation.sphere_radius[0]) / np.ptp(simulation.sphere_radius))
-        size = {"cube_edge": None, "sphere_radius": None}
-        assert {**asdict(params), **size} == {**asdict(simulation), **size}
-        by_size.append((edge, radius))
-    packed = pack_scenes({"train": numbers}, lambda scenes: networks.rendering_matched(simulation, scenes))
-    cubes, spheres = (returns(packed.range[packed.label == label].numpy()).sum(axis=(1, 2)) for label in (0, 1))
-    assert np.corrcoef(cubes, spheres)[0, 1] > 0.95
-    assert np.corrcoef(by_size, rowvar=False)[0, 1] > 0.999
 
 
 def test_each_pretraining_sees_its_pairs_and_no_label(networks, scenes):

@@ -1,5 +1,6 @@
 """The cure for a shortcut: scenes in which an object's size tells nothing of its shape, to train the same models on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -9,13 +10,15 @@ FIRST_SCENE = 2_000_000
 """Number of the first scene that is rendered: beyond any that another stage may see."""
 MOST_SCENES = 100_000
 INPUTS = ("normalised", "plain")
+NESTED = ("seeds", "simulate", "pretraining")
+"""Of the section, what is no field of ``RandomSizeParams``."""
 LEAST_FACTOR = 0.001
 P = TypeVar("P")
 
 
 @dataclass(frozen=True)
 class RandomSizeParams:
-    """How many scenes train and validate, how fusions see them and are trained, and how long CILP is pretrained."""
+    """How many scenes train and validate, how fusions see them and are trained, and for how many steps CILP is."""
 
     train: int
     valid: int
@@ -49,9 +52,28 @@ class RandomSizeParams:
         return {"train": range(FIRST_SCENE, end), "val": range(end, end + self.valid)}
 
 
+@dataclass(frozen=True)
+class PretrainingParams:
+    """Which scenes CILP is pretrained on: those that train, and further ones."""
+
+    unlabelled: int
+    """How many further ones."""
+    matched_twins: bool
+    """Whether the sphere of each is as large as its cube: else size tells which image belongs to which range image."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.unlabelled <= MOST_SCENES:
+            raise ValueError(f"unlabelled must be a whole number from 0 to {MOST_SCENES:,}; got {self.unlabelled}.")
+
+    def scenes(self, labelled: Mapping[str, range]) -> dict[str, list[int]]:
+        """Numbers of the scenes, by split, beside the ``labelled`` ones."""
+        end = labelled["val"].stop
+        return {"train": [*labelled["train"], *range(end, end + self.unlabelled)], "val": [*labelled["val"]]}
+
+
 def sizes(settings: dict[str, Any]) -> RandomSizeParams:
     """The section ``random_size`` without what is nested in it."""
     values = params.lookup(settings, "random_size")
     if isinstance(values, dict):
-        values = {name: value for name, value in values.items() if name not in ("seeds", "simulate")}
+        values = {name: value for name, value in values.items() if name not in NESTED}
     return params.section({"random_size": values}, "random_size", RandomSizeParams)

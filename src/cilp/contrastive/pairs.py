@@ -92,9 +92,9 @@ def batches(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -
     """One pass in random order: rows (size,) int64; the remainder that fills no batch is left to other passes.
 
     With ``twins`` both shapes of a scene come in the same batch, wherever there are both. Place, light and colour then
-    do not tell them apart, and the loss has to look at the shape: either is the other's hard negative. A scene of one
-    pair comes alone. Where both no longer fit into a batch, the next scene that does takes their place; if none does,
-    one of the two is left out.
+    do not tell them apart, only shape and size do: either is the other's hard negative. A scene of one pair comes
+    alone. Where both no longer fit into a batch, the next scene that does takes their place; if none does, one of the
+    two is left out.
     """
     scene = scene.cpu()
     order = torch.randperm(len(scene), generator=generator)

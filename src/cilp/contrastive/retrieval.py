@@ -40,7 +40,7 @@ def twin_accuracy(similarity: Tensor, scene: Tensor) -> float | None:
     """Share of images closer to their own LiDAR view than to their twin's: the other shape at the same place.
 
     Cosines (N, N) of image rows by LiDAR columns, scenes (N,). Half is chance: place, colour and light of twins are
-    the same, so that shape decides, and size where it goes along with shape. None if no scene has a twin.
+    the same, so that shape decides, and size where they differ in it. None if no scene has a twin.
     """
     twins = (scene.unsqueeze(0) == scene.unsqueeze(1)).fill_diagonal_(False)
     has_twin = twins.any(dim=1)

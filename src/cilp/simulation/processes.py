@@ -30,10 +30,10 @@ Rendered = tuple[str, np.ndarray, np.ndarray]
 
 @contextmanager
 def rendering(
-    params: SimulateParams, scenes: Sequence[int], processes: int | None = None
+    params: SimulateParams, scenes: Sequence[int], processes: int | None = None, matched_twins: bool = False
 ) -> Iterator[Iterator[Rendered]]:
     """What ``render`` gives of each of ``scenes``, in their order; processes as in ``shared_out``."""
-    with shared_out(partial(_render, params), scenes, processes) as rendered:
+    with shared_out(partial(_render, params, matched_twins), scenes, processes) as rendered:
         yield (view for views in rendered for view in views)
 
 
@@ -71,8 +71,8 @@ def shared_out(
             raise
 
 
-def _render(params: SimulateParams, scenes: Sequence[int]) -> list[Rendered]:
-    return [view for scene in scenes for view in render(params, scene)]
+def _render(params: SimulateParams, matched_twins: bool, scenes: Sequence[int]) -> list[Rendered]:
+    return [view for scene in scenes for view in render(params, scene, matched_twins)]
 
 
 def _begin() -> None:

@@ -102,18 +102,21 @@ class Scene:
         return {"cube": self.cube, "sphere": self.sphere}[label]
 
 
-def draw(params: SimulateParams, index: int) -> Scene:
-    """Draw scene ``index``.
+def draw(params: SimulateParams, index: int, matched_twins: bool = False) -> Scene:
+    """Draw scene ``index``. With ``matched_twins`` the sphere is as far up its range of sizes as the cube.
+
+    It is then of another size, and if it would no longer be in view, both are at another place; all else is the same.
 
     Raises:
         UserError: none of the places drawn keeps the object in view, because distance and lateral lie too far outside.
     """
     rng = np.random.default_rng([params.seed, index])
-    edge, radius, *rest = rng.random(10).tolist()
+    size, other_size, *rest = rng.random(10).tolist()
     rotation, light, colour = _rotation(*rest[:3]), _direction(*rest[3:5]), np.array(rest[5:])
     places = rng.random((PLACES, 3))
 
-    edge, radius = _between(params.cube_edge, edge), _between(params.sphere_radius, radius)
+    edge = _between(params.cube_edge, size)
+    radius = _between(params.sphere_radius, size if matched_twins else other_size)
     albedo = decode_srgb(_between(params.colour, colour))
     low = np.array([-params.lateral, params.distance[0], -params.lateral])
     high = np.array([params.lateral, params.distance[1], params.lateral])
@@ -126,13 +129,15 @@ def draw(params: SimulateParams, index: int) -> Scene:
     return Scene(Cube(centre, edge, rotation), Sphere(centre, radius), light, albedo)
 
 
-def render(params: SimulateParams, index: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def render(
+    params: SimulateParams, index: int, matched_twins: bool = False
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Both objects of scene ``index``: class, picture (64, 64, 4) uint8 and range image (64, 64) float32 in metres.
 
     Raises:
         UserError: as ``draw``.
     """
-    scene = draw(params, index)
+    scene = draw(params, index, matched_twins)
     for label in ("cube", "sphere"):
         shape = scene.shape(label)
         yield label, params.camera.picture(shape, scene.light, scene.albedo), range_image(shape)
