@@ -17,7 +17,10 @@ from cilp.sensors import MAX_RANGE
 
 FORMAT = "cilp-packed-1"
 SPLITS = ("train", "val", "test")
-STAGES = {"packed": "pack", "unlabelled": "pack_unlabelled", "random_size": "pack_random_size"}
+STAGES = {
+    "packed": "pack", "unlabelled": "pack_unlabelled", "random_size": "pack_random_size",
+    "random_size_unlabelled": "pack_random_size_unlabelled",
+}  # fmt: skip
 """Which stage writes the file of that name."""
 SHAPES = {
     "rgb": (torch.uint8, ("N", 64, 64, 4)),
