@@ -63,8 +63,8 @@ class Scenes:
         sees of the default ones, all of these over again with twins of matched size, and those that test
         ``more_seeds.py``."""
         labelled, sizes, simulation = packed.load(RANDOM_SIZE), random_size.sizes(settings), of_random_size(settings)
-        first, count = max(sizes.scenes()["val"]) + 1, further_scenes(settings)
-        further = {"train": range(first, first + count)}
+        first = sizes.scenes()["val"].stop
+        further = {"train": range(first, first + settings["random_size"]["pretraining"]["unlabelled"])}
         by_size = {matched: partial(rendering, simulation, matched_twins=matched) for matched in (False, True)}
         unlabelled, unlabelled_matched = (pack_scenes(further, rendered) for rendered in by_size.values())
         matched = pack_scenes(sizes.scenes(), by_size[True])
@@ -92,14 +92,6 @@ def twins(settings: dict[str, Any], device: torch.device) -> dict[str, Pairs]:
         for kind in (AS_THERE, MATCHED)
     }
     return {kind: load_pairs([(pack, slice(None))], device) for kind, pack in packs.items()}
-
-
-def further_scenes(settings: dict[str, Any]) -> int:
-    """Without labels: with the labelled ones, as many as CILP sees of the default scenes."""
-    data, sizes = settings["data"], random_size.sizes(settings)
-    labelled = data["subset"] - round(data["subset"] * data["valid_fraction"])
-    pool = data["scenes"] - data["subset"] - data["test"] + data["unlabelled"]
-    return max(labelled + pool - sizes.train, 1)
 
 
 class Networks:

@@ -22,7 +22,7 @@ from more_seeds import begun, by_seed, complete, digits
 from more_seeds_figure import draw
 from more_seeds_networks import TEST_SCENES, shares_right
 from more_seeds_records import chosen
-from transfer_networks import APART, AS_THERE, BOTH, MATCHED, MORE, Networks, Scenes, further_scenes, twins
+from transfer_networks import APART, AS_THERE, BOTH, MATCHED, MORE, Networks, Scenes, twins
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -84,7 +84,7 @@ COMPARED = [
 COMPARED_LATER = [("rgb2lidar/more", "rgb2lidar/more_apart"), ("rgb2lidar/more_matched", "rgb2lidar/more_apart")]
 """What was asked when all those were known: a table of its own, for which p-values are corrected by themselves."""
 PRETRAINED = {
-    AS_THERE: "as there, 3,200 pairs", MORE: "more pairs", MATCHED: "twins of matched size",
+    AS_THERE: "3,200 pairs", MORE: "more pairs", MATCHED: "3,200 pairs, twins of matched size",
     BOTH: "more pairs, twins of matched size", APART: "more pairs, twins apart",
 }  # fmt: skip
 """What the pretrainings are called."""
@@ -102,7 +102,7 @@ def main() -> None:
     settings, device = params.load(), prepare_device("auto")
     head: dict[str, Any] = {
         **describe(device), **chosen(settings, DECIDES), "test_scenes": TEST_SCENES,
-        "further_scenes": further_scenes(settings),
+        "further_scenes": settings["random_size"]["pretraining"]["unlabelled"],
     }  # fmt: skip
     found = begun(RESULTS, head, "right", CLASSIFIERS)
     todo = [run for run in itertools.product(SEEDS, CLASSIFIERS) if str(run[0]) not in found["right"][run[1]]]

@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python stages/train_random_size_cilp.py --seed 51
 
-CILP is pretrained on the same scenes, for ``random_size.cilp_steps``; all else is the protocol of the study.
+CILP is pretrained on scenes without labels (``random_size.pretraining``), for ``random_size.cilp_steps``; all else is
+the protocol of the study.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from cilp.training.inputs import load_split
 from cilp.training.loop import Run
 from cilp.training.unfinished import UnfinishedRuns
 
-PACKED = Path("data/random_size.pt")
+PACKED, UNLABELLED = Path("data/random_size.pt"), Path("data/random_size_unlabelled.pt")
 
 
 def main() -> None:
@@ -42,19 +43,19 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     print(f"LiDAR and RGB-to-LiDAR, random size: seed {seed} on {describe(device)['device']}")
 
-    data = packed.load(PACKED)
+    data, unlabelled = packed.load(PACKED), packed.load(UNLABELLED)
     splits = [load_split(data, split, device) for split in ("train", "val")]
     folder = Path(f"unfinished/train_random_size_cilp@{seed}")
     runs = UnfinishedRuns(folder, device, [PACKED], cilp_protocol, lidar_protocol, embedder)
-    cilp_runs = UnfinishedRuns(folder / "cilp", device, [PACKED], cilp_protocol, embedder)
+    cilp_runs = UnfinishedRuns(folder / "cilp", device, [UNLABELLED], cilp_protocol, embedder)
     config = {**asdict(lidar_protocol), **embedder.arguments(), "optimizer": "Adam", "seed": seed}
     with tracking.start_run(settings, group="random_size", name=f"lidar-random-size-{seed}", config=config) as tracked:
         run = Run(seed, f"lidar, random size, seed {seed}", tracked.log_epoch, runs.of(seed))
         lidar = train_lidar(embedder, lidar_protocol, *splits, run).model
     config = {**asdict(cilp_protocol), **embedder.arguments(), "optimizer": "AdamW", "seed": seed}
     with tracking.start_run(settings, group="random_size", name=f"cilp-random-size-{seed}", config=config) as tracked:
-        pairs = load_training_pairs(data, None, cilp_protocol.mirror, device)
-        valid = load_pairs([(data, data.rows("val"))], device)
+        pairs = load_training_pairs(unlabelled, None, cilp_protocol.mirror, device)
+        valid = load_pairs([(unlabelled, unlabelled.rows("val"))], device)
         run = Run(seed, f"CILP, random size, seed {seed}", tracked.log_step, cilp_runs.of(seed))
         cilp = pretrain(pairs, valid, cilp_protocol, embedder, run).model
     cilp.requires_grad_(False).eval()

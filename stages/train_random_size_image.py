@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python stages/train_random_size_image.py --seed 51
 
-As long and on the same batches as CILP is pretrained there: once on labels, once on what the LiDAR classifier says.
+As long as CILP is pretrained there: once on labels, once on what the LiDAR classifier says of the pairs that CILP sees.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from cilp.training.inputs import load_split
 from cilp.training.loop import Run
 from cilp.training.unfinished import UnfinishedRuns
 
-PACKED = Path("data/random_size.pt")
+PACKED, UNLABELLED = Path("data/random_size.pt"), Path("data/random_size_unlabelled.pt")
 
 
 def main() -> None:
@@ -39,19 +39,21 @@ def main() -> None:
     print(f"image classifiers, random size: seed {seed} on {describe(device)['device']}")
 
     data = packed.load(PACKED)
-    train = load_training_pairs(data, None, course.mirror, device)
+    labelled, pairs = (
+        load_training_pairs(source, None, course.mirror, device) for source in (data, packed.load(UNLABELLED))
+    )
     valid = load_split(data, "val", device)
     lidar = Path(f"models/random_size/lidar/seed-{seed}.pt")
     teacher = load_frozen(lidar, LidarClassifier, device)
     told = {
-        "image_supervised": (data.label[data.rows("train")].float().to(device), valid.label),
-        "image_distilled": (answers(teacher, train), answers(teacher, valid)),
+        "image_supervised": (labelled, data.label[data.rows("train")].float().to(device), valid.label),
+        "image_distilled": (pairs, answers(teacher, pairs), answers(teacher, valid)),
     }
     trained_by = {**asdict(course), **asdict(protocol)}
     config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
     folder, unfinished = Path(f"unfinished/train_random_size_image@{seed}"), []
-    for name, (target, valid_target) in told.items():
-        runs = UnfinishedRuns(folder / name, device, [PACKED, lidar], course, protocol, embedder)
+    for name, (train, target, valid_target) in told.items():
+        runs = UnfinishedRuns(folder / name, device, [PACKED, UNLABELLED, lidar], course, protocol, embedder)
         unfinished.append(runs)
         called = f"{name}-random-size-{seed}"
         with tracking.start_run(settings, group="random_size", name=called, config=config) as tracked:

@@ -79,6 +79,7 @@ def take(settings):
     for name in settings["fusion_course"]["auxiliary_losses"]:
         assert issubclass(kind(name), TwoEncoders)
     of_random_size(settings)
+    params.section(settings, "random_size.pretraining", random_size.PretrainingParams)
     fewer_scenes.protocol_of(settings)
     assert settings["data_efficiency"]["fusion"] in FUSIONS and set(settings["modality_dropout"]["fusion"]) <= set(
         FUSIONS

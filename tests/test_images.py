@@ -169,6 +169,7 @@ def stage(packed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(settings))
     save(packed, Path("data/random_size.pt"))
+    save(make_packed(seed=1), Path("data/random_size_unlabelled.pt"))
     monkeypatch.setattr(sys, "argv", ["train_random_size_image.py", "--seed", "51"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("cilp.training.unfinished.SECONDS_BETWEEN_SAVES", 0.0)
@@ -188,6 +189,18 @@ def test_the_stage_leaves_no_run_of_either_classifier_unfinished(stage):
         "image_distilled", "image_supervised"
     ]  # fmt: skip
     assert [path for path in Path("unfinished").rglob("*") if path.is_file()] == []
+
+
+def test_on_random_sizes_the_distilled_classifier_alone_learns_from_pairs_without_labels(stage):
+    def trained():
+        stage(told_by=0)
+        paths = (Path(f"models/random_size/{name}/seed-51.pt") for name in ("image_supervised", "image_distilled"))
+        return [path.read_bytes() for path in paths]
+
+    before = trained()
+    save(make_packed(seed=2), Path("data/random_size_unlabelled.pt"))
+    after = trained()
+    assert before[0] == after[0] and before[1] != after[1]
 
 
 def test_an_interrupted_run_does_not_go_on_with_another_teacher(stage, monkeypatch, capsys):

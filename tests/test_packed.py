@@ -90,7 +90,7 @@ def test_anything_else_is_refused_with_the_cure(tmp_path, content, capsys):
     assert "executed" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["packed", "unlabelled", "random_size"])
+@pytest.mark.parametrize("name", ["packed", "unlabelled", "random_size", "random_size_unlabelled"])
 def test_a_file_that_cannot_be_read_names_the_stage_that_writes_it(tmp_path, name):
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     with pytest.raises(UserError, match="is missing; run `dvc repro ") as refused:

@@ -34,7 +34,10 @@ READ_TO_REFUSE = {
     "acquire": ["data.subset", "data.test"],
     "compare_fusion": ["fusion"],
     "ablate_strided": ["fusion"],
-    "pack_random_size": [f"random_size.{key}" for key in (*OF_FUSIONS, "cilp_steps")],
+    **{
+        stage: [f"random_size.{key}" for key in (*OF_FUSIONS, "cilp_steps")]
+        for stage in ("pack_random_size", "pack_random_size_unlabelled")
+    },
     "train_random_size": OF_NO_FUSION,
     "train_random_size_auxiliary": OF_NO_FUSION,
     "train_random_size_cilp": [

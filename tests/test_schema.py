@@ -79,6 +79,8 @@ def test_the_defaults_are_legal():
         ("fusion.late.auxiliary_losses", 1, "fusion.late.auxiliary_losses must be of type bool; got 1."),
         ("random_size.train", 10, "lidar.batch_size is 32, but there are 20 training samples of random_size"),
         ("random_size.simulate", {"edge": 1}, "random_size.simulate.edge is no known param"),
+        ("random_size.pretraining", {"unlabelled": 1}, "random_size.pretraining.matched_twins is missing"),
+        ("random_size.pretraining.unlabelled", -1, "random_size.pretraining.unlabelled must be a whole number from 0"),
         ("data_efficiency.scenes", [801], "data_efficiency.scenes asks for 801 scenes, but 800 train; lower it"),
         ("data_efficiency.fusion", "middle", "data_efficiency.fusion is 'middle'; legal values: add"),
         ("data_efficiency.head.lr", 0.0, "data_efficiency.head.lr must be positive; got 0.0."),
@@ -123,6 +125,16 @@ def test_a_missing_section_is_named(section):
     settings = deepcopy(DEFAULTS)
     del settings[section]
     with pytest.raises(UserError, match=rf"^{section} is missing from params\.yaml"):
+        check(settings)
+
+
+def test_the_batches_of_cilp_on_random_sizes_are_of_all_its_pairs():
+    settings = changed("random_size.train", 60)
+    check(settings)
+    settings["random_size"]["pretraining"]["unlabelled"] = 3
+    with pytest.raises(
+        UserError, match=r"cilp\.batch_size is 128, but there are 126 training samples of random_size\."
+    ):
         check(settings)
 
 

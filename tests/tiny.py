@@ -27,7 +27,14 @@ TINY = {
     "rgb2lidar": {"epochs": 2, "batch_size": 8},
     "modality_dropout": {"fusion": ["late"]},
     "significance": {"resamples": 200},
-    "random_size": {"seeds": [51], "train": 6, "valid": 2, "auxiliary_losses": ["late"], "cilp_steps": 2},
+    "random_size": {
+        "seeds": [51],
+        "train": 6,
+        "valid": 2,
+        "auxiliary_losses": ["late"],
+        "cilp_steps": 2,
+        "pretraining": {"unlabelled": 3},
+    },
     "fusion_course": {"seeds": [51], "auxiliary_losses": ["late"]},
     "data_efficiency": {
         "scenes": [2, 4, 8],  # the last are all that train

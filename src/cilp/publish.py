@@ -29,7 +29,7 @@ SUBSET, MODELS, METRICS, LOCK_FILE = Path("data/subset"), Path("models"), Path("
 SIZES = (("1K", "10K", 10_000), ("10K", "100K", 100_000), ("100K", "1M", 1_000_000))
 """The Hub's categories from 1,000 samples on: from, to, and the number of samples that is no longer in it."""
 DATA_STAGES = ("acquire", "subset")
-BETWEEN = ("pack", "pack_unlabelled", "pack_random_size", "embed")
+BETWEEN = ("pack", "pack_unlabelled", "pack_random_size", "pack_random_size_unlabelled", "embed")
 """What the models are trained on, made of the subset or beside it."""
 ORIGINS = {
     "simulate": "rendered by this project's simulator: **simulated data**",

@@ -14,7 +14,7 @@ from cilp import params
 from cilp.classifiers.course import OneCycleParams
 from cilp.classifiers.fewer_scenes import protocol_of
 from cilp.classifiers.fusion import FusionProtocol
-from cilp.classifiers.random_size import sizes
+from cilp.classifiers.random_size import PretrainingParams, sizes
 from cilp.classifiers.trainings import seeds_of
 from cilp.contrastive.pretraining import CilpParams
 from cilp.contrastive.projection import ProjectorParams
@@ -217,17 +217,18 @@ def check(settings: dict[str, Any]) -> None:
         params.section({"fusion": {name: given}}, f"fusion.{name}", FusionProtocol)
     sections |= fusions
     recipes = _check_ablation(settings)
-    _check_random_size(settings)
+    pretraining = _check_random_size(settings)
     _check_fusion_course(settings)
     _check_audit(settings)
     _check_data_efficiency(settings, data)
     if data.source == "simulate":
         _check_batches(data, sections | recipes)
     if seeds_of(settings, "random_size"):
-        samples = 2 * sizes(settings).train
+        samples, pairs = 2 * sizes(settings).train, 2 * pretraining.unlabelled
         for key, section in sections.items():
-            if key.startswith("fusion.") or key in ("lidar", "cilp", "projector", "rgb2lidar"):
+            if key.startswith("fusion.") or key in ("lidar", "projector", "rgb2lidar"):
                 _check_batch(key, section.batch_size, samples, "random_size.train")
+        _check_batch("cilp", sections["cilp"].batch_size, samples + pairs, "random_size.train and .pretraining")
     check_floats(settings)
 
 
@@ -292,13 +293,14 @@ def _check_audit(settings: dict[str, Any]) -> None:
     conditions(settings)
 
 
-def _check_random_size(settings: dict[str, Any]) -> None:
-    """Type the section as its stages do."""
+def _check_random_size(settings: dict[str, Any]) -> PretrainingParams:
+    """Type the section as its stages do; how CILP is pretrained there."""
     _check_auxiliary_losses("random_size", sizes(settings).auxiliary_losses)
     seeds_of(settings, "random_size")
     change = params.lookup(settings, "random_size.simulate")
     _only(change, "random_size.simulate", [field.name for field in fields(SimulateParams)])
     of_random_size(settings)
+    return params.section(settings, "random_size.pretraining", PretrainingParams)
 
 
 def _check_fusion_course(settings: dict[str, Any]) -> None:

@@ -55,11 +55,11 @@ def settings():
     return merge(yaml.safe_load((ROOT / "params.yaml").read_text()), change)
 
 
-def test_with_more_pairs_it_sees_as_many_as_on_the_default_scenes(networks):
+def test_with_more_pairs_it_sees_as_many_as_on_the_default_scenes():
     data, sizes = SETTINGS["data"], random_size.sizes(SETTINGS)
     validated, held_out = round(data["subset"] * data["valid_fraction"]), data["test"]
     scenes = data["scenes"] + data["unlabelled"] - validated - held_out
-    assert networks.further_scenes(SETTINGS) + sizes.train == scenes == 8799
+    assert SETTINGS["random_size"]["pretraining"]["unlabelled"] + sizes.train == scenes == 8799
 
 
 def test_each_pretraining_sees_its_pairs_and_no_label(networks, scenes):

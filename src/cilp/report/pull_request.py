@@ -43,6 +43,7 @@ DATA = {
     "data/packed.pt": "training, validation and test data",
     "data/unlabelled.pt": "the pairs without labels",
     "data/random_size.pt": "the scenes of random size",
+    "data/random_size_unlabelled.pt": "the scenes of random size without labels",
 }
 SUMMARIES = {"fusion_comparison.json", "strided_ablation.json"}
 """What both tables show, as the pipeline writes it."""
