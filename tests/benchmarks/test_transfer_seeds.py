@@ -132,6 +132,10 @@ def test_the_page_shows_the_record_and_says_no_more(seeds):
     figures.files["lost"] = {
         way or "as_there": np.mean([run[""] - run["matched"] for run in runs.values()]) for way, runs in twins.items()
     }
+    figures.files["twins"] = {
+        way: {kind: np.mean([run[kind] for run in runs.values()]) for kind in ("", "matched")}
+        for way, runs in twins.items()
+    }
     for path in (seeds.PAGE, ROOT / "README.md", ROOT / "docs/results.md"):
         claims = claims_of(path.read_text(encoding="utf-8"), "transfer")
         assert claims or path != seeds.PAGE
