@@ -2,8 +2,7 @@
 
     PYTHONPATH=src python stages/train_random_size_cilp.py --seed 51
 
-CILP is pretrained on scenes without labels (``random_size.pretraining``), for ``random_size.cilp_steps``; all else is
-the protocol of the study.
+CILP is pretrained on scenes without labels (``random_size.pretraining``); all else is the protocol of the study.
 """
 
 import argparse
@@ -11,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
-from cilp.classifiers.random_size import sizes
 from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
 from cilp.console import cli
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
@@ -33,7 +31,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     seed = parser.parse_args().seed
     settings = params.load()
-    settings["cilp"]["steps"] = sizes(settings).cilp_steps
     cilp_protocol = params.section(settings, "cilp", CilpParams)
     lidar_protocol = params.section(settings, "lidar", TrainingParams)
     embedder = params.section(settings, "embedder", EmbedderParams)

@@ -90,7 +90,7 @@ def test_killed_training_goes_on_and_ends_with_the_same_bytes(sandbox, warm):
 )
 def test_killed_pretraining_goes_on_and_ends_with_the_same_bytes(sandbox, warm, command, state, results):
     """Where it is one part of a stage: what was trained before it is not trained again."""
-    set_params(sandbox, {"cilp_ablation": {"pairs": 192}, "random_size": {"cilp_steps": 24}})
+    set_params(sandbox, {"cilp_ablation": {"pairs": 192}, "cilp": {"steps": 24}})
     command = ["python", *command]
     remove(sandbox, results)
     output = killed_once(sandbox, warm, command, state, results)

@@ -40,10 +40,7 @@ READ_TO_REFUSE = {
     },
     "train_random_size": OF_NO_FUSION,
     "train_random_size_auxiliary": OF_NO_FUSION,
-    "train_random_size_cilp": [
-        *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
-        *("cilp.steps", "cilp.unlabelled"),
-    ],
+    "train_random_size_cilp": ["cilp.unlabelled"],
     "train_random_size_image": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
     "train_fusion_course": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
     "train_fusion_course_auxiliary": [
