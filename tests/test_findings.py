@@ -16,6 +16,7 @@ from cilp.report.claims import CLAIM, Figures, claims_of, holds
 from cilp.report.findings import findings
 
 VARIANTS = {"fusion": ["rgb", "lidar", "add", "concat"], "downsampling": ["maxpool", "strided"]}
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 TRAINED_ON = {"one size": ["fixed_size"], "random sizes": ["random_size-51"]}
 ACCURACY = {"rgb": 0.8, "lidar": 0.9, "add": 0.95, "concat": 0.97}
 
@@ -346,10 +347,13 @@ class Committed(Figures):
         return self.files[name]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/results.md", "reports/study.md"])
+CLAIMING = ["README.md", "docs/results.md", "reports/study.md"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "reports/study.md", *(f"docs/{page.name}" for page in PAGES)])
 def test_every_claim_of_a_committed_document_follows_from_the_committed_figures(name):
     claims = claims_of(committed(name))
-    assert claims, f"{name} claims nothing that could be checked"
+    assert claims or name not in CLAIMING, f"{name} claims nothing that could be checked"
     figures = Committed()
     assert [claim for claim in claims if not holds(claim, figures)] == []
 
@@ -369,7 +373,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", ["README.md", *(path.name for path in PAGES)])
 def test_every_claim_is_of_a_kind_that_some_test_checks(page):
     text = (ROOT / ("" if page == "README.md" else "docs") / page).read_text(encoding="utf-8")
     assert {kind for kind, _ in CLAIM.findall(text)} <= KINDS
