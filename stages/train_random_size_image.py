@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python stages/train_random_size_image.py --seed 51
 
-As long as CILP is pretrained there: once on labels, once on what the LiDAR classifier says of the pairs that CILP sees.
+On CILP's course: once on labels, once on what the LiDAR classifier says of the pairs that CILP is pretrained on.
 """
 
 import argparse

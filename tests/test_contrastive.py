@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from synthetic import make_packed
 from torch.nn.functional import log_softmax, normalize
 
 from cilp.contrastive.loss import contrastive_loss, unscaled_loss
-from cilp.contrastive.pairs import batches, load_pairs, load_training_pairs
+from cilp.contrastive.pairs import batches, load_pairs, load_training_pairs, varied
 from cilp.contrastive.pretraining import CilpParams, embed, evaluate, pretrain
 from cilp.contrastive.projection import ProjectorParams, projected_head, score_projector, train_projector
 from cilp.contrastive.retrieval import ceilings, match_ranks, retrieval, twin_accuracy
@@ -135,6 +136,14 @@ def test_a_pass_holds_every_pair_once_and_twins_together(twins):
     other = list(batches(scene, 16, twins, torch.Generator().manual_seed(2)))
     assert all(map(torch.equal, rows, again))
     assert not all(map(torch.equal, rows, other))
+
+
+def test_which_scenes_there_are_comes_to_the_host_once(monkeypatch):
+    """A GPU would have to be waited for, else, in each pass: that is each batch where there are few pairs."""
+    pairs, asked, cpu = load_training_pairs(make_packed(), None, True, CPU), [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: asked.append(self) or cpu(self))
+    drawn = list(itertools.islice(varied(pairs, PARAMS, seed=1), 12))
+    assert len(drawn) == 12 and len(asked) == 1
 
 
 def test_scenes_without_twins_are_no_obstacle():

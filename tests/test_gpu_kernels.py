@@ -126,6 +126,15 @@ def test_the_numbers_are_those_of_the_plain_layers():
     assert (lacking, there) == ("False", "True")
 
 
+def test_a_gpu_whose_memory_others_take_up_is_not_one_without_kernels(monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu, "downsample", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        gpu.available.__wrapped__("cpu")
+
+
 @pytest.mark.parametrize("pool", [1, 2])
 @pytest.mark.parametrize("name", ["pool_forward", "pool_backward"])
 def test_the_kernels_compile_for_a_gpu(name, pool):

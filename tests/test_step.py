@@ -9,8 +9,12 @@ from bits import weights
 from synthetic import make_packed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from cilp.classifiers.course import Course, OneCycleParams
+from cilp.classifiers.fusion_course import OwnParams, train_fusion
+from cilp.classifiers.images import train_image
 from cilp.errors import UserError
 from cilp.models import fusion
+from cilp.models.embedder import EmbedderParams
 from cilp.training import optimizers
 from cilp.training import step as step_module
 from cilp.training.classifier import TrainingParams, train_classifier
@@ -115,6 +119,40 @@ def test_replayed_steps_train_as_launched_ones_do(fake_cuda, monkeypatch):
     assert [epoch.learning_rate for epoch in replayed.history] == [epoch.learning_rate for epoch in launched.history]
     for ours, theirs in zip(replayed.history, launched.history, strict=True):
         assert ours.valid_loss == pytest.approx(theirs.valid_loss, abs=1e-5)
+
+
+def by_course(kind, device):
+    """Weights after a few steps on CILP's course, whose batches are mirrored and coloured anew in each."""
+    pairs, valid = splits(device)
+    course = Course(steps=6, batch_size=8, twins=True, mirror=True, permute_colours=True, validate_every=3)
+    protocol, run = OneCycleParams(lr=1e-3, weight_decay=1e-2), Run(1, "test")
+    if kind == "image":
+        embedder = EmbedderParams("shading", (0.0, 25.0, 0.0), 5.0, True, "he")
+        return weights(train_image(pairs, pairs.label, valid, valid.label, course, protocol, embedder, run).model)
+    arguments = {"fusion": "late", "downsampling": "maxpool", "xyz_centre": [0.0, 25.0, 0.0], "xyz_scale": 5.0}
+    own = OwnParams("he", 0.5 if kind == "dropout" else 0.0, kind == "auxiliary")
+    return weights(train_fusion(arguments, pairs, valid, course, protocol, own, run).model)
+
+
+@pytest.mark.parametrize("kind", ["image", "dropout", "auxiliary"])
+def test_on_cilps_course_replayed_steps_train_as_launched_ones_do(fake_cuda, monkeypatch, kind):
+    """To the same bits: momentum is cycled, so that the optimiser steps outside."""
+    prepare_device("cpu")
+    launched = by_course(kind, "cpu")
+    replaying(monkeypatch)
+    assert torch.equal(by_course(kind, "cpu"), launched)
+    assert len(FakeGraph.recorded) == 1
+
+
+@CUDA
+@pytest.mark.parametrize("kind", ["image", "dropout", "auxiliary"])
+def test_on_cilps_course_a_gpu_trains_with_a_graph_as_without(monkeypatch, capsys, kind):
+    prepare_device("cuda")
+    replayed = by_course(kind, "cuda")
+    assert "no CUDA graph" not in capsys.readouterr().out
+    plain = Step.__init__
+    monkeypatch.setattr(Step, "__init__", lambda self, *arguments, replays: plain(self, *arguments, replays=False))
+    assert torch.equal(by_course(kind, "cuda"), replayed)
 
 
 def test_where_momentum_is_cycled_the_optimiser_steps_outside(fake_cuda):

@@ -70,14 +70,14 @@ def varied(pairs: Pairs, recipe: Recipe, seed: int) -> Iterator[Batch]:
     """Batch after batch without end: rows (``batch_size``,) int64, on the host if streamed, and a ``View`` of each."""
     generator = torch.Generator().manual_seed(seed)
     device = torch.device("cpu") if pairs.shard else pairs.scene.device
-    for rows in passes(pairs.scene, recipe.batch_size, recipe.twins, generator, pairs.shard):
+    for rows in passes(pairs.scene.cpu(), recipe.batch_size, recipe.twins, generator, pairs.shard):
         yield rows.to(device, non_blocking=True), View.draw(recipe.mirror, recipe.permute_colours, generator)
 
 
 def passes(
     scene: Tensor, size: int, twins: bool, generator: torch.Generator, shard: int | None = None
 ) -> Iterator[Tensor]:
-    """Rows (size,) int64 of one pass after the other, each in a new order, without end.
+    """Rows (size,) int64 of one pass after the other, each in a new order, without end; scenes (N,) on the host.
 
     What fills no batch at the end of a pass is left to the passes after it. With ``shard``, no batch goes beyond so
     many consecutive rows, and what fills no batch at the end of a shard is left as well.
@@ -96,7 +96,6 @@ def batches(scene: Tensor, size: int, twins: bool, generator: torch.Generator) -
     alone. Where both no longer fit into a batch, the next scene that does takes their place; if none does, one of the
     two is left out.
     """
-    scene = scene.cpu()
     order = torch.randperm(len(scene), generator=generator)
     if twins:
         _, group, pairs = torch.unique(scene, return_inverse=True, return_counts=True)

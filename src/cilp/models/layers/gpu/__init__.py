@@ -46,6 +46,8 @@ def available(device: str = "cuda") -> bool:
             x = torch.ones(2, 4, 4, 8, device=device)
             for first in (True, False):
                 downsample(x, layer, first, inner=True).sum().backward()
+    except torch.OutOfMemoryError:  # whoever takes up the memory: it says nothing of the kernels
+        raise
     except Exception as error:  # no Triton, no compiler for what it generates, a GPU that it does not know
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         print(f"no kernels of our own on this GPU, PyTorch's run: {reason}")
