@@ -21,6 +21,7 @@ from cilp.training.classifier import TrainingParams
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.loop import Run
+from cilp.training.seeds import write_cost
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED, UNLABELLED = Path("data/random_size.pt"), Path("data/random_size_unlabelled.pt")
@@ -54,14 +55,16 @@ def main() -> None:
         pairs = load_training_pairs(unlabelled, None, cilp_protocol.mirror, device)
         valid = load_pairs([(unlabelled, unlabelled.rows("val"))], device)
         run = Run(seed, f"CILP, random size, seed {seed}", tracked.log_step, cilp_runs.of(seed))
-        cilp = pretrain(pairs, valid, cilp_protocol, embedder, run).model
-    cilp.requires_grad_(False).eval()
+        pretrained = pretrain(pairs, valid, cilp_protocol, embedder, run)
+    cilp = pretrained.model.requires_grad_(False).eval()
     frozen = lidar.requires_grad_(False).eval()
     rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, transfer, *splits, seed, f"random size, seed {seed}").model
     bridged = {"cilp": asdict(cilp_protocol), **{part: asdict(it) for part, it in vars(transfer).items()}}
     for name, model, trained_by in (("lidar", lidar, asdict(lidar_protocol)), ("rgb2lidar", rgb2lidar, bridged)):
         path = Path(f"models/random_size/{name}/seed-{seed}.pt")
         save_checkpoint(path, model, name, embedder.arguments(), trained_by, seed)
+    cost = Path(f"costs/random_size/cilp-{seed}.json")
+    write_cost(cost, {seed: pretrained.cost}, **describe(device), seeds=[seed], samples={"train": len(pairs)})
     runs.clear()
 
 

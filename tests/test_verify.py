@@ -14,7 +14,7 @@ from tiny import SEEDS, VARIANTS
 import cilp.verify
 from cilp.errors import UserError
 from cilp.pipeline import record
-from cilp.verify import Difference, choose, committed_outputs, compare, figures, forget_outputs, table
+from cilp.verify import Difference, choose, committed_outputs, compare, figures, forget_outputs, recorded_machine, table
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -187,6 +187,21 @@ def test_where_nothing_can_be_compared_nothing_is_said_to_agree(changing, warm):
     commit(changing, "other data, as if on another machine")
     output = verify(changing, "pack_random_size", code=2, **warm)
     assert "cannot be compared across machines" in output and "agree" not in output
+
+
+def test_the_machine_of_a_stage_is_that_of_its_own_costs_or_the_one_that_all_name(tmp_path):
+    def measured(name, device):
+        path = tmp_path / f"costs/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"device": device, "python": "3.11.7"}))
+
+    lock = {name: {"outs": [{"path": f"costs/{name}.json"}]} for name in ("a", "b/c")} | {"d": {"outs": []}}
+    assert recorded_machine(tmp_path, lock, "d") == {}
+    measured("a", "one")
+    measured("b/c", "one")
+    assert recorded_machine(tmp_path, lock, "d")["device"] == "one"
+    measured("b/c", "another")
+    assert [recorded_machine(tmp_path, lock, name).get("device") for name in lock] == ["one", "another", None]
 
 
 def test_what_a_stage_does_not_write_anew_is_missing_and_not_equal(tmp_path):

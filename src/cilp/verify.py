@@ -5,7 +5,8 @@
 Each stage runs once more from what the last commit's dvc.lock says it read, by `dvc repro --force --no-run-cache`, in a
 clone that vanishes; neither the working tree nor DVC's cache is written to.
 
-On the machine of the record (device, threads, Python, torch and NumPy are those in costs/) every byte must be equal:
+On the machine of the record (device, threads, Python, torch and NumPy are those in costs/: in the stage's own, or in
+all of them) every byte must be equal:
 metrics, plots, weights and data; costs and the Markdown tables that quote them are measured and are left out.
 
 On another machine, rounding may differ, and training amplifies it. There the figures in metrics/*.json must agree
@@ -237,13 +238,14 @@ def _wait_for_group(group: int) -> None:
 
 
 def recorded_machine(clone: Path, lock: Lock, stage: str) -> dict[str, str]:
-    """What a stage's committed results were made on: its own record in costs/, or the first one there is."""
+    """What a stage's committed results were made on: what its own record in costs/ says, or else what all do; empty
+    where they are of several machines."""
     own = [out["path"] for out in lock[stage]["outs"] if out["path"].startswith(MEASURED)]
-    others = sorted(path.relative_to(clone).as_posix() for path in clone.glob("costs/**/*.json"))
-    for path in (*own, *others):
+    machines = []
+    for path in own or sorted(path.relative_to(clone).as_posix() for path in clone.glob("costs/**/*.json")):
         cost = json.loads((clone / path).read_text(encoding="utf-8"))
-        return {key: str(cost.get(key)) for key in MACHINE}
-    return {}
+        machines.append({key: str(cost.get(key)) for key in MACHINE})
+    return machines[0] if machines and all(machine == machines[0] for machine in machines) else {}
 
 
 def committed_outputs(clone: Path, lock: Lock, stage: str) -> dict[str, bytes]:
