@@ -22,6 +22,7 @@ import argparse
 import csv
 import difflib
 import io
+import itertools
 import json
 import os
 import re
@@ -240,9 +241,13 @@ def _wait_for_group(group: int) -> None:
 def recorded_machine(clone: Path, lock: Lock, stage: str) -> dict[str, str]:
     """What a stage's committed results were made on: what its own record in costs/ says, or else what all do; empty
     where they are of several machines."""
-    own = [out["path"] for out in lock[stage]["outs"] if out["path"].startswith(MEASURED)]
+    outs = {name: [out["path"] for out in of.get("outs", ())] for name, of in lock.items()}
+    own, every = (
+        [path for path in paths if path.startswith(MEASURED) and (clone / path).is_file()]
+        for paths in (outs[stage], itertools.chain.from_iterable(outs.values()))
+    )
     machines = []
-    for path in own or sorted(path.relative_to(clone).as_posix() for path in clone.glob("costs/**/*.json")):
+    for path in own or every:
         cost = json.loads((clone / path).read_text(encoding="utf-8"))
         machines.append({key: str(cost.get(key)) for key in MACHINE})
     return machines[0] if machines and all(machine == machines[0] for machine in machines) else {}
