@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from more_seeds_course import digest
 from more_seeds_networks import RANDOM_SIZE, TEST_SCENES, random_size_test
+from resized_pairs import ResizedPairs
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -37,10 +38,13 @@ from cilp.training.loop import Run
 
 NETWORKS = Path("models/transfer_seeds")
 """By what was seen and the machine that made them, as those of ``more_seeds.py`` are."""
-MORE, MATCHED, BOTH, APART, COURSE = "more", "matched", "more_matched", "more_apart", "course"
+MORE, MATCHED, BOTH, APART, RESIZED = "more", "matched", "more_matched", "more_apart", "more_resized"
+COURSE = "course"
 """Behind the name of a classifier: pretrained, or distilled, on as many pairs and steps as on the default scenes;
 pretrained on twins of matched size; on as many of those; on as many of any size, in batches at random, in which twins
-seldom meet; taught by, or with the head of, a LiDAR classifier that took CILP's course."""
+seldom meet; on as many of any size, each sensor's view of them magnified by a factor of its own; taught by, or with the
+head of, a LiDAR classifier that took CILP's course."""
+MANY = (MORE, BOTH, APART, RESIZED)
 AS_THERE = ""
 """Pretrained, or distilled, on the labelled scenes and for the steps of ``random_size``."""
 
@@ -75,7 +79,7 @@ class Scenes:
     def pairs(self, way: str, mirror: bool) -> Pairs:
         """Those that CILP, or a student, sees."""
         data = self.matched if way in (MATCHED, BOTH) else self.labelled
-        pool = {MORE: self.unlabelled, APART: self.unlabelled, BOTH: self.unlabelled_matched}.get(way)
+        pool = {BOTH: self.unlabelled_matched}.get(way, self.unlabelled if way in MANY else None)
         return load_training_pairs(data, pool, mirror, self.train.scene.device)
 
     def validation(self, way: str) -> Pairs:
@@ -107,7 +111,7 @@ class Networks:
             params.section(settings, "rgb2lidar", TrainingParams),
         )
         few, many = random_size.sizes(settings).cilp_steps, settings["cilp"]["steps"]
-        steps = {AS_THERE: few, MATCHED: few, MORE: many, BOTH: many, APART: many}
+        steps = {AS_THERE: few, MATCHED: few, **dict.fromkeys(MANY, many)}
         cilp, course = params.section(settings, "cilp", CilpParams), course_of(settings)
         self.cilp = {way: replace(cilp, steps=count, twins=cilp.twins and way != APART) for way, count in steps.items()}
         self.courses = {way: replace(course, steps=count) for way, count in steps.items()}
@@ -154,10 +158,13 @@ class Networks:
         run: Run = Run(self.seed, f"CILP{f', {way}' if way else ''}, seed {self.seed}")
         return self._kept(
             f"cilp/{way or 'as_there'}", "cilp", self._by(protocol, way),
-            lambda: pretrain(
-                scenes.pairs(way, protocol.mirror), scenes.validation(way), protocol, self.embedder, run
-            ).model,
+            lambda: pretrain(self.pairs(way), scenes.validation(way), protocol, self.embedder, run).model,
         )  # fmt: skip
+
+    def pairs(self, way: str) -> Pairs:
+        """Those that CILP sees, as it sees them."""
+        pairs = self.scenes.pairs(way, self.cilp[way].mirror)
+        return ResizedPairs.by(pairs, self.seed) if way == RESIZED else pairs
 
     def twin_accuracy(self, way: str, pairs: Pairs) -> float:
         """Share of the images that are nearer to their own range image than to that of their twin."""
@@ -188,7 +195,7 @@ class Networks:
     def _by(self, protocol: Course | CilpParams, way: str) -> dict[str, Any]:
         return {
             **asdict(protocol),
-            "further_pairs": len(self.scenes.unlabelled.scene) if way in (MORE, BOTH, APART) else 0,
+            "further_pairs": len(self.scenes.unlabelled.scene) if way in MANY else 0,
         }
 
     def _kept(self, name: str, kind: str, made_by: dict[str, Any], train: Callable[[], Any]) -> Any:

@@ -22,7 +22,7 @@ from more_seeds import begun, by_seed, complete, digits
 from more_seeds_figure import draw
 from more_seeds_networks import TEST_SCENES, shares_right
 from more_seeds_records import chosen
-from transfer_networks import APART, AS_THERE, BOTH, MATCHED, MORE, Networks, Scenes, twins
+from transfer_networks import APART, AS_THERE, BOTH, MATCHED, MORE, RESIZED, Networks, Scenes, twins
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -44,6 +44,7 @@ ROWS = {
     "rgb2lidar/matched": "RGB-to-LiDAR, twins of matched size",
     "rgb2lidar/more_matched": "RGB-to-LiDAR, more pairs, twins of matched size",
     "rgb2lidar/more_apart": "RGB-to-LiDAR, more pairs, twins apart",
+    "rgb2lidar/more_resized": "RGB-to-LiDAR, more pairs, views resized",
     "image_distilled": "image classifier, distilled",
     "image_distilled/more": "distilled, more pairs",
     "image_supervised": "image classifier, supervised",
@@ -52,7 +53,7 @@ ROWS = {
 CLASSIFIERS = [
     "lidar", "lidar/course",
     *(f"rgb2lidar{way}{end}" for way in ("", "/more", "/matched", "/more_matched") for end in ("", "/course")),
-    "rgb2lidar/more_apart", "image_supervised", "image_distilled", "image_distilled/course",
+    "rgb2lidar/more_apart", "rgb2lidar/more_resized", "image_supervised", "image_distilled", "image_distilled/course",
     "image_distilled/more/course",
 ]  # fmt: skip
 COMPARED = [
@@ -81,11 +82,18 @@ COMPARED = [
     ("rgb2lidar/more_matched/course", "image_distilled/more/course"),
 ]
 """What is asked; each difference is of the second to the first."""
-COMPARED_LATER = [("rgb2lidar/more", "rgb2lidar/more_apart"), ("rgb2lidar/more_matched", "rgb2lidar/more_apart")]
+COMPARED_LATER = [
+    ("rgb2lidar/more", "rgb2lidar/more_apart"),
+    ("rgb2lidar/more_matched", "rgb2lidar/more_apart"),
+    ("rgb2lidar/more", "rgb2lidar/more_resized"),
+    ("rgb2lidar/more_matched", "rgb2lidar/more_resized"),
+    ("rgb2lidar/more_resized", "image_supervised"),
+]
 """What was asked when all those were known: a table of its own, for which p-values are corrected by themselves."""
 PRETRAINED = {
     AS_THERE: "3,200 pairs", MORE: "more pairs", MATCHED: "3,200 pairs, twins of matched size",
     BOTH: "more pairs, twins of matched size", APART: "more pairs, twins apart",
+    RESIZED: "more pairs, views resized",
 }  # fmt: skip
 """What the pretrainings are called."""
 DECIDES = {

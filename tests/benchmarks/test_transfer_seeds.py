@@ -63,13 +63,13 @@ def test_with_more_pairs_it_sees_as_many_as_on_the_default_scenes():
 
 
 def test_each_pretraining_sees_its_pairs_and_no_label(networks, scenes):
-    ways = networks.AS_THERE, networks.MORE, networks.MATCHED, networks.BOTH, networks.APART
+    ways = networks.AS_THERE, networks.MATCHED, *networks.MANY
     pairs = {way: scenes.pairs(way, mirror=True) for way in ways}
     labelled = scenes.labelled.rows("train")
     assert torch.equal(pairs[""].range, scenes.labelled.range[labelled])
     assert len(pairs["more"]) == len(pairs[""]) + len(scenes.unlabelled.scene)
     assert torch.equal(pairs["matched"].range, scenes.matched.range[scenes.matched.rows("train")])
-    assert torch.equal(pairs["more_apart"].range, pairs["more"].range)
+    assert all(torch.equal(pairs[way].range, pairs["more"].range) for way in ("more_apart", "more_resized"))
     both = torch.cat([pairs["matched"].range, scenes.unlabelled_matched.range])
     assert torch.equal(pairs["more_matched"].range, both)
     assert not any(hasattr(of, "label") for of in pairs.values())
