@@ -23,7 +23,8 @@ QUICK = -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled
 	-S cilp.steps=60 -S cilp_ablation.pairs=128 -S lidar.epochs=8 -S lidar.batch_size=8 \
 	-S projector.batch_size=8 -S rgb2lidar.batch_size=8 \
 	-S significance.resamples=999 -S audit.scenes=25 -S sensor_failures.pairs=40 \
-	-S 'random_size.seeds=[]' -S 'fusion_course.seeds=[]' -S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
+	-S 'random_size.seeds=[]' -S random_size.pretraining.unlabelled=0 -S 'fusion_course.seeds=[]' \
+	-S 'modality_dropout.fusion=[]' -S 'data_efficiency.scenes=[]' \
 	$(foreach fusion,$(FUSIONS),-S fusion.$(fusion).epochs=8 -S fusion.$(fusion).batch_size=8)
 # the keys of the section fusion, however their values are written: `dvc exp run -S` changes the style of the file
 FUSIONS = $(shell sed -n '/^fusion:/,/^[a-z]/s/^  \([a-z][a-z0-9_]*\):.*/\1/p' params.yaml)
