@@ -45,6 +45,7 @@ pretrained on twins of matched size; on as many of those; on as many of any size
 seldom meet; on as many of any size, each sensor's view of them magnified by a factor of its own; taught by, or with the
 head of, a LiDAR classifier that took CILP's course."""
 MANY = (MORE, BOTH, APART, RESIZED)
+"""Those that see as many pairs as on the default scenes."""
 AS_THERE = ""
 """Pretrained, or distilled, on the labelled scenes and for the steps of ``random_size``."""
 
