@@ -18,7 +18,7 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class RandomSizeParams:
-    """How many scenes train and validate, how fusions see them and are trained, and for how many steps CILP is."""
+    """How many scenes train and validate, how fusions see them and are trained, and how long CILP's course is."""
 
     train: int
     valid: int
@@ -29,6 +29,7 @@ class RandomSizeParams:
     auxiliary_losses: list[str]
     """Fusions that are trained once more, with max-pooling and a loss for each sensor."""
     cilp_steps: int
+    """On CILP's course, of image classifiers and fusions; CILP itself takes those of its own section."""
 
     def __post_init__(self) -> None:
         if self.inputs not in INPUTS:
