@@ -194,10 +194,7 @@ class Networks:
         return self._kept(name, "image_classifier", by, train)
 
     def _by(self, protocol: Course | CilpParams, way: str) -> dict[str, Any]:
-        return {
-            **asdict(protocol),
-            "further_pairs": len(self.scenes.unlabelled.scene) if way in MANY else 0,
-        }
+        return {**asdict(protocol), "further_pairs": len(self.scenes.unlabelled.scene) if way in MANY else 0}
 
     def _kept(self, name: str, kind: str, made_by: dict[str, Any], train: Callable[[], Any]) -> Any:
         """The network of this name: the one that was trained so before, or a new one."""

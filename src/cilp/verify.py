@@ -22,7 +22,6 @@ import argparse
 import csv
 import difflib
 import io
-import itertools
 import json
 import os
 import re
@@ -241,15 +240,13 @@ def _wait_for_group(group: int) -> None:
 def recorded_machine(clone: Path, lock: Lock, stage: str) -> dict[str, str]:
     """What a stage's committed results were made on: what its own record in costs/ says, or else what all do; empty
     where they are of several machines."""
-    outs = {name: [out["path"] for out in of.get("outs", ())] for name, of in lock.items()}
-    own, every = (
-        [path for path in paths if path.startswith(MEASURED) and (clone / path).is_file()]
-        for paths in (outs[stage], itertools.chain.from_iterable(outs.values()))
-    )
-    machines = []
-    for path in own or every:
-        cost = json.loads((clone / path).read_text(encoding="utf-8"))
-        machines.append({key: str(cost.get(key)) for key in MACHINE})
+
+    def costs(*names: str) -> list[Path]:
+        outs = (out["path"] for name in names for out in lock[name].get("outs", ()))
+        return [clone / path for path in outs if path.startswith(MEASURED) and (clone / path).is_file()]
+
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in costs(stage) or costs(*lock)]
+    machines = [{key: str(cost.get(key)) for key in MACHINE} for cost in found]
     return machines[0] if machines and all(machine == machines[0] for machine in machines) else {}
 
 
