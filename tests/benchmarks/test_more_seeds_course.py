@@ -217,11 +217,11 @@ def test_what_is_said_of_it_follows_from_the_record(cues, name):
         assert [claim for claim in claims if not holds(claim, figures)] == []
 
 
-def test_the_table_of_all_trainings_on_random_sizes_is_that_of_the_records(course, monkeypatch):
-    import random_sizes
+def test_the_tables_of_several_trainings_are_those_of_the_records(course, monkeypatch):
+    import readme_tables
 
     monkeypatch.chdir(ROOT)
-    page = (ROOT / random_sizes.PAGE).read_text(encoding="utf-8")
-    assert insert_tables(page, {"random_sizes": random_sizes.table()}) == page
-    row = random_sizes.line("so", {"rgb": (0.9, 3), "late": (0.98765, 3)})
+    page = (ROOT / readme_tables.PAGE).read_text(encoding="utf-8")
+    assert insert_tables(page, readme_tables.tables()) == page
+    row = readme_tables.line("so", {"rgb": (0.9, 3), "late": (0.98765, 3)})
     assert row == "| so | 3 | 90.0 | - | - | 98.8 | - | - | - | - |"
