@@ -30,7 +30,7 @@ QUICK = -S data.scenes=300 -S data.subset=180 -S data.test=90 -S data.unlabelled
 FUSIONS = $(shell sed -n '/^fusion:/,/^[a-z]/s/^  \([a-z][a-z0-9_]*\):.*/\1/p' params.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro exp quick report plots app publish bench verify unchanged test lint format docs lock clean
+.PHONY: help setup repro exp quick report plots app publish bench verify unchanged test lint format claims docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -114,6 +114,10 @@ lint: $(READY)  ## check style and formatting
 format: $(READY)  ## mend style and formatting
 	ruff check --fix .
 	ruff format .
+
+METRICS ?= metrics
+claims: $(READY)  ## which claims of the pages hold here, such as after a variation: make claims METRICS=folder
+	@PYTHONPATH=src python -m cilp.report.claimed --metrics "$(METRICS)"
 
 docs: $(READY)  ## put the committed tables of metrics/ into README.md and docs/results.md
 	PYTHONPATH=src python -m cilp.report.docs

@@ -147,7 +147,20 @@ def study(content: dict, metrics: Path, present: Sequence[str] = ()) -> str:
     for name, found in content["results"].items():
         figure = found["figure"].removeprefix("test_").replace("_", " ")
         lines.append(f"| {Path(name).stem}, {figure} | {_difference(figures[name], found['there'])} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *claimed(content.get("claims"))]) + "\n"
+
+
+def claimed(claims: dict | None) -> list[str]:
+    """Of the claims that the pages make of the committed figures, which do not hold of those of a run."""
+    if claims is None:
+        return []
+    count, failing = claims["count"], claims["failing"]
+    hold = f"{count - len(failing)} hold there"
+    said = f"Of the {count} different claims that the pages make of the committed figures, {hold}."
+    if not failing:
+        return ["", said]
+    rows = [f"| `{claim}` | {there} |" for claim, there in failing.items()]
+    return ["", f"{said} The others:", "", "| claim | there |", "| --- | --- |", *rows]
 
 
 def by_seed(path: Path, column: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from cilp.atomic import write_json
 from cilp.console import cli
 from cilp.errors import UserError
 from cilp.models.layers.blocks import DOWNSAMPLINGS
+from cilp.report.claimed import check, pages
+from cilp.report.claims import Figures
 from cilp.training.device import describe, prepare_device
 
 VARIANTS = [f"{fusion}-{downsampling}" for fusion in FUSIONS for downsampling in DOWNSAMPLINGS]
@@ -160,9 +163,14 @@ def record(done: dict[str, float], every: list[str]) -> dict[str, Any]:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Seconds of each training run, and the seeds' figures, by file."""
+    """Seconds of each training run, the seeds' figures, by file, and at the end which claims of the pages hold."""
     costs = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("costs/**/*.json"))}
+    claims = {}
+    if (folder / "reports/study.md").is_file():  # written last
+        texts = [page.read_text(encoding="utf-8") for page in pages()]
+        claims = {"claims": asdict(check(texts, Figures(folder / "metrics")))}
     return {
+        **claims,
         "train_seconds": {
             str(path.relative_to(folder)): {seed: run["train_seconds"] for seed, run in cost["per_seed"].items()}
             for path, cost in costs.items()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from clone import ROOT, committed
 from cilp.classifiers.trainings import audits, conflicts
 from cilp.errors import UserError
 from cilp.evaluation.models import fusions
+from cilp.report import claimed
 from cilp.report.claims import CLAIM, Figures, claims_of, holds
 from cilp.report.findings import findings
 
@@ -390,3 +392,39 @@ def test_no_sentence_about_results_speaks_of_winners_without_a_claim(name, last)
     for item in re.split(r"\n(?=- )|\n\n", prose):
         if re.search(r"\bbeats?\b|\bbeyond noise\b|\bwithin noise\b", item):
             assert CLAIM.search(item), item
+
+
+def test_claims_that_fail_are_listed_with_what_is_there_instead(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("README.md").write_text("It reaches 97%. <!-- holds: rgb2lidar:test_accuracy > 0.9 -->\n", encoding="utf-8")
+    Path("docs").mkdir()
+    Path("docs/a.md").write_text(
+        "<!-- holds: rgb2lidar:test_accuracy > 0.98 --> <!-- holds: fusion/{a,b} > fusion/c -->\n"
+        "<!-- holds: lidar:x > 0 -->",
+        encoding="utf-8",
+    )
+    Path("metrics").mkdir()
+    Path("metrics/rgb2lidar.json").write_text('{"test_accuracy": 0.97}', encoding="utf-8")
+    compared = [
+        {"first": first, "second": second, "difference": 0.02, "low": low, "high": 0.03, "within_noise": low < 0}
+        for first, second, low in (("fusion/c", "fusion/a", 0.01), ("fusion/c", "fusion/b", -0.01))
+    ]
+    Path("metrics/significance.json").write_text(json.dumps({"comparisons": compared}), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["claimed.py"])
+    with pytest.raises(SystemExit) as stopped:
+        claimed.main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "README.md: 1 of 1 claims hold",
+        "docs/a.md: 1 of 4 claims hold",
+        "  rgb2lidar:test_accuracy > 0.98",
+        "    here: 0.9700",
+        "  fusion/b > fusion/c",
+        "    here: +0.0200 (-0.0100 to +0.0300), within noise",
+        "  lidar:x > 0",
+        "    here: metrics/lidar.json is missing; run `dvc repro` to write it.",
+    ]
+    monkeypatch.setattr(sys, "argv", ["claimed.py", "README.md"])
+    with pytest.raises(SystemExit) as stopped:
+        claimed.main()
+    assert stopped.value.code == 0

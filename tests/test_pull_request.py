@@ -9,6 +9,7 @@ import pytest
 import yaml
 from clone import ROOT
 
+from cilp.report.revisions import read_revision
 from cilp.report.verdict import BETTER, NO_SPREAD, NOISE, ONE_SEED, UNCHANGED, WORSE, judge
 from cilp.training.seeds import write_metrics, write_rows
 
@@ -120,6 +121,12 @@ def project(tmp_path_factory):
     (project / "metrics/significance.json").write_text("{}")
     (project / "metrics/fusion_comparison.json").write_text("{}")  # which the tables show
     (project / "plots/fusion_loss_curves.png").write_bytes(b"after")
+    (project / "README.md").write_text(
+        "<!-- holds: rgb2lidar:test_accuracy > 0.6 --> <!-- holds: lidar:test_accuracy > 0.9 -->"
+    )
+    (project / "docs").mkdir()
+    (project / "docs/results.md").write_text("<!-- holds: audit/a:b > 0 -->")
+    (project / "docs/large.json").write_text("{}")
     commit(project, "variation")
     git(project, "checkout", "--quiet", "main")
     shift(project, "fusion/concat-maxpool", "valid_loss", [1.0, 1.0, 1.0])
@@ -164,6 +171,16 @@ def test_params_data_and_pictures_before_and_after(project, text):
     for picture in ("base/plots/fusion_loss_curves.png", "head/plots/similarity_matrix.png"):
         assert (project / "report" / picture).is_file()
     assert (project / "report/report.md").read_text() in text
+
+
+def test_claims_of_the_pages_that_do_not_follow_are_told_with_what_is_there(project, text, tmp_path):
+    section = text.partition("## What the pages claim")[2].partition("\n## ")[0]
+    assert "**2 of 3 claims do not follow from these figures**" in section
+    assert "| README.md | `lidar:test_accuracy > 0.9` | 0.6000 |" in section
+    assert "| docs/results.md | `audit/a:b > 0` | metrics/audit/a.json is missing;" in section
+    assert "## What the pages claim" not in report(project, "--head", "main", "--output", str(tmp_path))
+    there = read_revision("variation", tmp_path / "there", project).root
+    assert [path.name for path in (there / "docs").iterdir()] == ["results.md"]
 
 
 def test_linked_pictures_name_the_commits(project, tmp_path):

@@ -84,6 +84,12 @@ def test_a_study_is_held_to_what_its_device_aims_at(document, tmp_path, device):
     content["results"]["metrics/lidar.csv"]["there"]["51"] = 0.91
     table = document.study(content, tmp_path / "metrics")
     assert "| lidar, accuracy | 0.9250 ± 0.0354 | 0.9300 ± 0.0283 | +0.0050" in table
+    assert "claims" not in table
+    table = document.study(content | {"claims": {"count": 3, "failing": {"a:b > 0.9": "0.8000"}}}, tmp_path / "metrics")
+    assert "Of the 3 different claims that the pages make of the committed figures, 2 hold there. The others:" in table
+    assert table.endswith("| claim | there |\n| --- | --- |\n| `a:b > 0.9` | 0.8000 |\n")
+    table = document.study(content | {"claims": {"count": 3, "failing": {}}}, tmp_path / "metrics")
+    assert table.endswith("figures, 3 hold there.\n")
 
 
 def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tmp_path, monkeypatch):

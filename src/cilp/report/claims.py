@@ -74,7 +74,7 @@ def holds(claim: str, figures: Figures) -> bool:
     """
     match claim.split():
         case [left, (">" | ">=" | "<" | "<=") as order, right] if ":" in left:
-            return ORDERS[order](_figure(left, figures), float(right))
+            return ORDERS[order](figure(left, figures), float(right))
         case [left, ">", right]:
             found = figures.comparison(left, right)
             return found["difference"] > 0 and not found["noise"]
@@ -83,7 +83,8 @@ def holds(claim: str, figures: Figures) -> bool:
     raise ValueError(f"{claim!r} is no claim")
 
 
-def _figure(path: str, figures: Figures) -> float:
+def figure(path: str, figures: Figures) -> float:
+    """What a path such as ``rgb2lidar:test_accuracy`` leads to; ``UserError`` if there is nothing."""
     name, *keys = path.split(":")
     value = figures[name]
     for key in keys:

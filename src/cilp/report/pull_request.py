@@ -24,6 +24,8 @@ from cilp.console import cli
 from cilp.errors import UserError
 from cilp.pipeline.record import parse
 from cilp.report.cilp import ROWS
+from cilp.report.claimed import check, pages
+from cilp.report.claims import Figures
 from cilp.report.revisions import Revision, current_branch, fork_point, read_revision
 from cilp.report.tables import COSTS, FIGURES
 from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES
@@ -87,6 +89,7 @@ def report(base: Revision, head: Revision, image: Image) -> str:
     sections = [
         f"# Results of {head}, compared with {base}",
         *_verdicts(base, head, before, after),
+        *_claims(head),
         "## What was changed",
         _changed_params(before, after),
         _data_note(base, head),
@@ -171,6 +174,29 @@ def _seeds_of(path: Path) -> dict[str, dict[int, float]] | None:
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {key: {int(row["seed"]): float(row[key]) for row in rows} for key in rows[0] if key != "seed"}
+
+
+# what the pages say
+
+
+def _claims(head: Revision) -> Iterator[str]:
+    """Whether what the pages claim follows from the figures beside them, and what to rewrite if not."""
+    figures, count, rows = Figures(head.root / "metrics"), 0, []
+    for page in pages(head.root):
+        checked = check([page.read_text(encoding="utf-8")], figures)
+        count += checked.count
+        name = page.relative_to(head.root)
+        rows += [
+            [f"{name}", f"`{claim}`", there.replace(f"{head.root}/", "")] for claim, there in checked.failing.items()
+        ]
+    if count:
+        yield "## What the pages claim"
+    if rows:
+        said = f"**{len(rows)} of {count} claims do not follow from these figures**"
+        yield f"{said}; the sentences above them need rewriting."
+        yield _table(["page", "claim", "here"], rows)
+    elif count:
+        yield f"All {count} claims follow from these figures."
 
 
 # what was changed

@@ -1,4 +1,4 @@
-"""Committed results of a git revision: what its pipeline wrote, read without checking anything out or pulling data."""
+"""Results and pages committed in a git revision, read without checking anything out or pulling data."""
 
 import io
 import subprocess
@@ -9,6 +9,8 @@ from pathlib import Path
 from cilp.errors import UserError
 
 RESULTS = ("params.yaml", "dvc.lock", "metrics", "costs", "plots")
+PAGES = ("README.md", "docs")
+"""What is said of the results; of the folder, the pages alone."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Revision:
 
 
 def read_revision(name: str, target: Path, repository: Path = Path()) -> Revision:
-    """Copy the results committed in revision ``name`` of ``repository`` into the empty folder ``target``.
+    """Copy the results and pages committed in revision ``name`` of ``repository`` into the empty folder ``target``.
 
     Raises:
         UserError: there is no such revision, or it holds no params.
@@ -32,7 +34,8 @@ def read_revision(name: str, target: Path, repository: Path = Path()) -> Revisio
     sha = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
     if not sha:
         raise UserError(f"{name} is no revision of this repository; name a branch, tag or commit, or fetch it first.")
-    paths = _git(repository, "ls-tree", "-r", "--name-only", "-z", sha, "--", *RESULTS).split("\0")[:-1]
+    listed = _git(repository, "ls-tree", "-r", "--name-only", "-z", sha, "--", *RESULTS, *PAGES).split("\0")[:-1]
+    paths = [path for path in listed if not path.startswith("docs/") or path.endswith(".md")]
     if "params.yaml" not in paths:
         raise UserError(f"{name} holds no params.yaml; name a revision of the study.")
     archive = subprocess.run(["git", "archive", sha, "--", *paths], cwd=repository, capture_output=True, check=True)
