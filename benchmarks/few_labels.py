@@ -1,0 +1,246 @@
+"""What CILP is worth when labels are few and size tells nothing, over several seeds.
+
+    PYTHONPATH=src python benchmarks/few_labels.py
+
+Needs ``data/packed.pt`` and ``data/random_size.pt`` (``dvc repro pack pack_random_size``) and the pretrained embedders
+of ``transfer_seeds.py``, which are trained if they are not there. Trains ``KINDS`` of classifiers on ever more labelled
+scenes of random size, as the stages ``data_efficiency_*`` do on the default ones, and tests them on the scenes of
+``more_seeds.py``; on the default scenes, fits the size rule to as few. Writes what each says of each test scene to
+``docs/few-labels.json``, goes on from there when it is started again, and puts tables and picture of the seeds that are
+complete into ``docs/few-labels.md``.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import pyplot
+from more_seeds import begun, complete, digits
+from more_seeds_networks import TEST_SCENES, shares_right
+from more_seeds_records import chosen
+from torch import Tensor, nn
+from transfer_networks import AS_THERE, BOTH, MORE, Networks, Scenes
+from transfer_seeds import DECIDES, SEEDS
+
+from cilp import packed, params
+from cilp.atomic import write_json, write_text
+from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of
+from cilp.classifiers.images import train_image
+from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
+from cilp.console import cli
+from cilp.embeddings import Embedded, embed_split
+from cilp.evaluation.significance import Comparison, compare
+from cilp.models.lidar import LidarClassifier
+from cilp.models.size_rule import SizeRule, area_seen
+from cilp.report.docs import insert_tables
+from cilp.report.significance import comparison_rows
+from cilp.report.style import COLOURS, MARKERS, save
+from cilp.training.classifier import logits_of
+from cilp.training.device import describe, prepare_device
+from cilp.training.inputs import ImageSplit, LidarSplit, Split, in_order, load_split, seen_by
+from cilp.training.loop import Run
+
+RESULTS, PAGE, FIGURE = Path("docs/few-labels.json"), Path("docs/few-labels.md"), Path("docs/few-labels.png")
+PACKED = Path("data/packed.pt")
+COUNTS = (25, 50, 100, 200, 400, 800, 1600)
+"""Labelled scenes, a cube and a sphere each; the last are all that there are."""
+KINDS = {
+    "supervised": "image classifier, supervised",
+    f"head/{MORE}": "head on CILP's image embedding, twins of any size",
+    f"head/{BOTH}": "head on CILP's image embedding, matched twins",
+    f"rgb2lidar/{MORE}": "RGB-to-LiDAR classifier, twins of any size",
+    f"rgb2lidar/{BOTH}": "RGB-to-LiDAR classifier, matched twins",
+    "lidar": "LiDAR classifier, from scratch",
+    f"lidar_head/{MORE}": "head on CILP's LiDAR embedding, twins of any size",
+    f"lidar_head/{BOTH}": "head on CILP's LiDAR embedding, matched twins",
+}
+"""What is trained on each number of scenes. The embedders are pretrained on as many pairs as on the default scenes,
+without labels."""
+PANELS = {"image": list(KINDS)[:5], "LiDAR": list(KINDS)[5:]}
+CLASSIFIERS = [f"{kind}/{count}" for count in COUNTS for kind in KINDS]
+COMPARED = [
+    (f"{first}/{count}", f"{second}/{count}")
+    for first, second in (
+        ("supervised", f"head/{BOTH}"),
+        ("supervised", f"rgb2lidar/{BOTH}"),
+        ("supervised", f"head/{MORE}"),
+        (f"head/{MORE}", f"head/{BOTH}"),
+        (f"head/{BOTH}", f"rgb2lidar/{BOTH}"),
+        ("lidar", f"lidar_head/{BOTH}"),
+    )
+    for count in COUNTS
+]
+"""What is asked; each difference is of the second to the first."""
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    settings, device = params.load(), prepare_device("auto")
+    head: dict[str, Any] = {
+        **describe(device), **chosen(settings, DECIDES), "data_efficiency": settings["data_efficiency"],
+        "test_scenes": TEST_SCENES, "further_scenes": settings["random_size"]["pretraining"]["unlabelled"],
+        "size_rule": size_rule(packed.load(PACKED), settings["seeds"]),
+    }  # fmt: skip
+    found = begun(RESULTS, head, "right", CLASSIFIERS)
+    left = {seed: [name for name in CLASSIFIERS if str(seed) not in found["right"][name]] for seed in SEEDS}
+    scenes = Scenes.of(settings, device) if any(left.values()) else None
+    for seed in SEEDS:
+        trained = Trained(seed, settings, scenes) if left[seed] else None
+        for name in left[seed]:
+            right = shares_right(trained.logits(name), scenes.test)
+            found["right"][name][str(seed)] = digits(right)
+            write_json(RESULTS, found)
+            print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
+    write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(found)))
+    draw(found)
+
+
+class Trained:
+    """The classifiers of one seed; the scenes that have labels are drawn by the seed, more hold the fewer ones."""
+
+    def __init__(self, seed: int, settings: dict[str, Any], scenes: Scenes):
+        self.seed, self.scenes = seed, scenes
+        self.networks = Networks(seed, settings, scenes)
+        self.asked, self.head = protocol_of(settings)
+        self.splits = {"train": scenes.train, "val": scenes.valid, "test": scenes.test}
+        self.labelled, self.lidar, self.seen = (cache(of) for of in (self._labelled, self._lidar, self._seen))
+
+    def logits(self, name: str) -> Tensor:
+        """What the classifier of this name says of the test set: (N,) float64."""
+        kind, *way, scenes = name.split("/")
+        count, sensor = int(scenes), "lidar" if kind.startswith("lidar") else "rgb"
+        if kind in ("supervised", "lidar"):
+            model = self.supervised(count) if kind == "supervised" else self.lidar(count)
+            return said(model, seen_by(self.scenes.test, [sensor]))
+        embedded, (rows, _) = self.seen(way[0], sensor), self.labelled(count)
+        splits = [embedded[split].select(chosen) for split, chosen in rows.items()]
+        label, steps = f"{name}, seed {self.seed}", self.asked.least_steps
+        if kind == "rgb2lidar":
+            frozen, bridge = self.lidar(count), self.networks.bridge
+            wanted = [embed_split(frozen.embedder, split).embedding for split in self.labelled(count)[1]]
+            parts = (long_enough(part, len(splits[0]), steps) for part in (bridge.projector, bridge.rgb2lidar))
+            model = train_bridge(splits, wanted, frozen, TransferProtocol(*parts), self.seed, label).model
+        else:
+            model = head_on(*splits, long_enough(self.head, len(splits[0]), steps), Run(self.seed, label)).model
+        return said(model, embedded["test"])
+
+    def supervised(self, count: int) -> nn.Module:
+        """The image classifier that takes CILP's course, told the labels."""
+        if count == COUNTS[-1]:
+            return self.networks.image("image_supervised", AS_THERE, course=False)
+        train, valid = self.labelled(count)[1]
+        run: Run = Run(self.seed, f"supervised/{count}, seed {self.seed}")
+        course, own = self.networks.courses[AS_THERE], self.networks.one_cycle
+        return train_image(train, train.label, valid, valid.label, course, own, self.networks.embedder, run).model
+
+    def _lidar(self, count: int) -> LidarClassifier:
+        """The LiDAR classifier by the reference protocol; frozen."""
+        if count == COUNTS[-1]:
+            return self.networks.lidar(course=False)
+        train, valid = self.labelled(count)[1]
+        long = long_enough(self.networks.reference, len(train), self.asked.least_steps)
+        run: Run = Run(self.seed, f"lidar/{count}, seed {self.seed}")
+        return train_lidar(self.networks.embedder, long, train, valid, run).model.requires_grad_(False).eval()
+
+    def _labelled(self, count: int) -> tuple[dict[str, Tensor], list[Split]]:
+        """Rows of the scenes that have labels, and the scenes, that train and that validate."""
+        rows = few(self.scenes.labelled, count, self.seed)
+        device = self.scenes.train.label.device
+        return rows, [load_rows(self.scenes.labelled, split, rows[split], device) for split in rows]
+
+    def _seen(self, way: str, sensor: str) -> dict[str, Embedded]:
+        """All scenes as one of CILP's embedders sees them."""
+        embedder = getattr(self.networks.pretrained(way), sensor)
+        return {name: embed_split(embedder, split) for name, split in self.splits.items()}
+
+
+def said(model: nn.Module, seen: Embedded | ImageSplit | LidarSplit) -> Tensor:
+    """Logits (N,) float64."""
+    return logits_of(model.eval(), seen).double().cpu()
+
+
+def size_rule(data: packed.Packed, seeds: Sequence[int]) -> dict[str, dict[str, float]]:
+    """On the default scenes, by number of labelled scenes and seed: test accuracy of a threshold on the area seen."""
+    seen = {split: LidarSplit.of(load_split(data, split, torch.device("cpu"))) for split in ("train", "test")}
+    area = {
+        split: torch.cat([area_seen(*of.inputs(rows)) for rows in in_order(len(of), of.label.device)])
+        for split, of in seen.items()
+    }
+    reached: dict[str, dict[str, float]] = {}
+    for count in COUNTS[:-1]:
+        for seed in seeds:
+            rows = few(data, count, seed)["train"]
+            rule = SizeRule.fit(area["train"][rows], seen["train"].label[rows])
+            right = (rule.margin(area["test"]) > 0) == (seen["test"].label > 0.5)
+            reached.setdefault(str(count), {})[str(seed)] = right.double().mean().item()
+    return reached
+
+
+def tables(found: dict[str, Any]) -> dict[str, str]:
+    """Markdown by the name of its place, each with a heading that is left out there."""
+    accuracy = complete(found)
+    head = ["accuracy, %", *map(str, COUNTS)]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for kind, title in KINDS.items():
+        columns = [accuracy[f"{kind}/{count}"].mean(axis=1) for count in COUNTS if f"{kind}/{count}" in accuracy]
+        lines.append(f"| {title} | {' | '.join(map(percent, columns))} |")
+    rule = [percent(list(of.values())) for of in found["size_rule"].values()]
+    lines.append(f"| *default scenes*: threshold on the area that the LiDAR sees | {' | '.join(rule)} | |")
+    compared = comparison_rows(comparisons(found), found["significance"]["confidence"], called)
+    made = {"few_labels": "\n".join([*lines, ""]), "few_labels_comparisons": "\n".join([*compared, ""])}
+    return {name: f"# title\n\n{table}" for name, table in made.items()}
+
+
+def percent(shares: Sequence[float]) -> str:
+    """Mean ± sample standard deviation, in percent."""
+    spread = f" ± {100 * statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
+    return f"{100 * statistics.fmean(shares):.1f}{spread}"
+
+
+def comparisons(found: dict[str, Any]) -> list[Comparison]:
+    """Those of ``COMPARED`` whose classifiers are complete."""
+    accuracy = complete(found)
+    ready = [pair for pair in COMPARED if accuracy.keys() >= set(pair)]
+    return compare(accuracy, ready, found["significance"]["confidence"])
+
+
+def called(name: str) -> str:
+    """The title of a classifier, with its number of scenes."""
+    kind, _, count = name.rpartition("/")
+    return f"{KINDS[kind]}, {count} scenes"
+
+
+def draw(found: dict[str, Any]) -> None:
+    """A panel for each sensor, a curve for each kind: mean over the seeds with bars of a standard deviation."""
+    accuracy = complete(found)
+    figure, axes = pyplot.subplots(1, len(PANELS), figsize=(12, 5), sharey=True, layout="constrained")
+    for axis, (sensor, kinds) in zip(axes, PANELS.items(), strict=True):
+        for look, kind in enumerate(kinds):
+            there = {
+                count: accuracy[f"{kind}/{count}"].mean(axis=1) for count in COUNTS if f"{kind}/{count}" in accuracy
+            }
+            mean = np.array([runs.mean() for runs in there.values()])
+            spread = np.array([runs.std(ddof=1) if len(runs) > 1 else 0.0 for runs in there.values()])
+            axis.errorbar(
+                list(there), mean, yerr=[spread, np.minimum(spread, 1 - mean)], color=COLOURS[look],
+                marker=MARKERS[look], markersize=5, linewidth=1.6, capsize=2, label=KINDS[kind],
+            )  # fmt: skip
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(COUNTS, list(map(str, COUNTS)))
+        axis.minorticks_off()
+        axis.axhline(0.5, color="0.6", linestyle=":", linewidth=1)
+        axis.set(title=f"sees the {sensor}", xlabel="labelled scenes", ylim=(0.45, 1.01))
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(loc="lower right", frameon=False, fontsize=9)
+    axes[0].set_ylabel("test accuracy where size tells nothing")
+    save(figure, FIGURE, 110)
+
+
+if __name__ == "__main__":
+    cli.run(main)
