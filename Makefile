@@ -119,8 +119,10 @@ METRICS ?= metrics
 claims: $(READY)  ## which claims of the pages hold here, such as after a variation: make claims METRICS=folder
 	@PYTHONPATH=src python -m cilp.report.claimed --metrics "$(METRICS)"
 
-docs: $(READY)  ## put the committed tables of metrics/ into README.md and docs/results.md
+docs: $(READY)  ## put the tables of metrics/, of the benchmarks and of more seeds into README.md and docs/
 	PYTHONPATH=src python -m cilp.report.docs
+	PYTHONPATH=src python benchmarks/document.py
+	PYTHONPATH=src python benchmarks/readme_tables.py
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.txt
