@@ -1,6 +1,6 @@
 """How fast the study is on this machine, as ratios to the reference study's loop, and what limits it.
 
-    PYTHONPATH=src python benchmarks/bench.py [--device auto]
+    PYTHONPATH=src python benchmarks/bench.py
 
 Needs ``data/packed.pt`` (``dvc repro pack``), and the models for the start-up of the later stages. Ours and theirs take
 turns, on the same samples (``turns.py``); a row shows the median ratio and the lowest and highest. Writes
@@ -26,10 +26,9 @@ from cilp.training.device import describe, prepare_device
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    device = prepare_device(parser.parse_args().device)
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings = params.load()
+    device = prepare_device(params.lookup(settings, "device"))  # as that of the stages, which are measured too
     machine = describe(device)
     print(f"{machine['device']}; torch {machine['torch']}, Python {machine['python']}\n")
     print("| what | measured | to reach |\n| --- | --- | --- |", flush=True)
@@ -42,7 +41,7 @@ def main() -> None:
     for downsampling, aim in (("maxpool", ">= 1.8x"), ("strided", ">= 1.6x")):
         for name in theirs.FUSIONS:
             apart(bench, measure_classifier, name, downsampling, aim, peak)
-    add_whole_study(bench, machine, settings)
+    add_whole_study(bench, machine)
     measure_simulator(bench)
     measure_dvc(bench)
     measure_dvc_while_stages_run(bench)

@@ -3,6 +3,7 @@
 PYTHONPATH=src python benchmarks/document.py
 """
 
+import argparse
 import csv
 import json
 import re
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cilp.atomic import write_text
+from cilp.console import cli
 from cilp.pipeline.record import parse
 from cilp.report.docs import insert_tables
 from cilp.report.verdict import judge
@@ -100,7 +102,9 @@ def accuracy(contents: Sequence[dict], metrics: Path, kind: str) -> str:
         for content in contents:
             theirs |= content.get(kind, {}).get(name, {})
             ours |= content.get("our_test_accuracy", {}).get(name, {})
-        lines.append(f"| {name} | {_difference(theirs, {seed: ours[seed] for seed in theirs}, count=True)} |")
+        if both := [seed for seed in theirs if seed in ours]:  # the study's seeds may be others than they were
+            sides = ({seed: side[seed] for seed in both} for side in (theirs, ours))
+            lines.append(f"| {name} | {_difference(*sides, count=True)} |")
     head = "| variant | reference loop | ours | seeds | difference (95 %) | verdict |\n"
     return head + "| --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines) + "\n"
 
@@ -185,8 +189,9 @@ def _mean(figures: dict[str, float]) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables()))
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

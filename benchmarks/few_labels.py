@@ -29,11 +29,13 @@ from transfer_seeds import DECIDES, SEEDS
 
 from cilp import packed, params
 from cilp.atomic import write_json, write_text
+from cilp.classifiers import random_size
 from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of
 from cilp.classifiers.images import train_image
 from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
 from cilp.console import cli
 from cilp.embeddings import Embedded, embed_split
+from cilp.errors import UserError
 from cilp.evaluation.significance import Comparison, compare
 from cilp.models.lidar import LidarClassifier
 from cilp.models.size_rule import SizeRule, area_seen
@@ -81,6 +83,8 @@ COMPARED = [
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings, device = params.load(), prepare_device("auto")
+    if random_size.sizes(settings).train != COUNTS[-1]:
+        raise UserError(f"random_size.train must be {COUNTS[-1]}, as many as the most that COUNTS names.")
     head: dict[str, Any] = {
         **describe(device), **chosen(settings, DECIDES), "data_efficiency": settings["data_efficiency"],
         "test_scenes": TEST_SCENES, "further_scenes": settings["random_size"]["pretraining"]["unlabelled"],

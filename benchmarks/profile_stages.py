@@ -1,6 +1,6 @@
 """Where the time of each training stage goes: the operations with the largest shares of its steps.
 
-    PYTHONPATH=src python benchmarks/profile_stages.py [--device auto]
+    PYTHONPATH=src python benchmarks/profile_stages.py
 
 Runs each stage as it is, but stops it after a number of steps, profiled by ``torch.profiler`` once they are warm; what
 the stages write at the end is never reached. On a CPU, shares are of the wall time, Python included; on a GPU, of the
@@ -19,6 +19,7 @@ from pathlib import Path
 from bench_pipeline import STAGES
 from bench_table import device_name
 
+from cilp import params
 from cilp.atomic import write_json
 from cilp.console import cli
 from cilp.training.device import describe, prepare_device
@@ -51,7 +52,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 warm, profiled = int(sys.argv[1]), int(sys.argv[2])
 kinds = torch.profiler.ProfilerActivity
-profiler = torch.profiler.profile(activities=[kinds.CUDA if torch.cuda.is_available() else kinds.CPU])
+profiler = torch.profiler.profile(activities=[getattr(kinds, sys.argv[3])])
 steps, start = -1, 0.0  # a schedule's first step is taken when it is made
 plain = LRScheduler.step
 
@@ -78,22 +79,21 @@ def step(schedule, *args, **kwargs):  # of the schedule: the optimiser's may be 
         os._exit(0)
 
 LRScheduler.step = step
-sys.argv = sys.argv[3:]
+sys.argv = sys.argv[4:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    device = prepare_device(parser.parse_args().device)
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    device = prepare_device(params.lookup(params.load(), "device"))  # as that of the stages
     machine = describe(device)
     fusion = STAGES["train_fusion"]
     stages = {"train_fusion, max-pooling": fusion, "train_fusion, strided": [*fusion[:-1], "strided"], **STAGES}
     del stages["train_fusion"]
     found = {}
     for title, options in stages.items():
-        profile = profiled(title.split(",")[0], options)
+        profile = profiled(title.split(",")[0], options, device.type)
         if profile is None:
             print(f"{title}: not profiled; run `dvc repro` first")
             continue
@@ -129,9 +129,9 @@ def shares(times: dict[str, float], total: float) -> dict[str, float]:
     return {name: times[name] / total for name in largest}
 
 
-def profiled(stage: str, options: list[str]) -> dict | None:
+def profiled(stage: str, options: list[str], device: str) -> dict | None:
     """Seconds of the profiled steps, and by operation the seconds it took itself on the host and on the GPU."""
-    command = [sys.executable, "-c", PROFILE, str(WARM), str(PROFILED), f"stages/{stage}.py", *options]
+    command = [sys.executable, "-c", PROFILE, str(WARM), str(PROFILED), device.upper(), f"stages/{stage}.py", *options]
     environment = {**os.environ, "WANDB_MODE": "disabled"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     match = re.search(r"^PROFILE (.*)$", done.stdout, flags=re.MULTILINE)

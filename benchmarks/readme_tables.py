@@ -5,6 +5,7 @@
 Reads the records of ``more_seeds.py`` and ``course_cues.py`` in ``docs/``; trains nothing.
 """
 
+import argparse
 import json
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
@@ -16,6 +17,7 @@ from more_seeds import complete, recorded
 from more_seeds_networks import AUXILIARY, WITH_LOSSES
 
 from cilp.atomic import write_text
+from cilp.console import cli
 from cilp.evaluation.models import BASELINES, DECISION
 from cilp.report.docs import insert_tables
 from cilp.report.titles import TITLES
@@ -27,6 +29,7 @@ Row = Mapping[str, tuple[float, int]]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables()))
 
 
@@ -102,4 +105,4 @@ def asked(results: Path, condition: str, ending: str = "") -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -16,7 +16,7 @@ from cilp.console import cli
 from cilp.errors import UserError
 from cilp.raw import hub, kaggle
 from cilp.raw.folder import SKIPPED, FolderParams, import_tree
-from cilp.raw.layout import Pair, write_manifest
+from cilp.raw.layout import INDICES, Pair, write_manifest
 from cilp.raw.simulate import MOST_SCENES, simulate
 from cilp.simulation.scenes import SimulateParams
 
@@ -30,7 +30,8 @@ def main() -> None:
     settings = params.load()
     source = params.choice(settings, "data.source", tuple(SOURCES))
     # only for an early word: `subset` checks the same when it draws
-    asked = sum(params.whole(settings, key, 1, MOST_SCENES) for key in ("data.subset", "data.test"))
+    most = MOST_SCENES if source == "simulate" else INDICES
+    asked = sum(params.whole(settings, key, 1, most) for key in ("data.subset", "data.test"))
     fill = SOURCES[source](settings, asked)
 
     TARGET.with_name(SKIPPED).unlink(missing_ok=True)  # of an earlier run that failed

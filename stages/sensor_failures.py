@@ -14,7 +14,7 @@ from cilp import packed, params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.console.progress import track
-from cilp.evaluation.failures import FailureParams, failed, failing
+from cilp.evaluation.failures import FailureParams, failed, failing, levels
 from cilp.evaluation.models import sensor_dependent
 from cilp.evaluation.predictions import load_classifier, modalities, probabilities
 from cilp.report.failures import draw_failures, missing_markdown
@@ -32,11 +32,11 @@ def main() -> None:
     device = prepare_device(params.lookup(settings, "device"))
     test = load_split(packed.load(Path("data/packed.pt")), "test", device)
     classifiers = {model: [load_classifier(Path("models"), model, seed, device) for seed in seeds] for model in models}
-    sound, cases = test.first(protocol.pairs), list(failing(test, protocol))
+    sound = test.first(protocol.pairs)
     truth = sound.label.cpu() > 0.5
     without_failure: dict[str, list[float]] = {}
     rows = []
-    for name, level, split in track(cases, "sensor failures", unit="levels"):
+    for name, level, split in track(failing(test, protocol), "sensor failures", levels(protocol), "levels"):
         sensors = failed(split, sound)
         for model, trained in classifiers.items():
             affected = bool(sensors & set(modalities(trained[0])))
@@ -53,7 +53,7 @@ def main() -> None:
     write_json(Path("metrics/sensor_failures.json"), table)
     write_rows(Path("plots/sensor_failures.csv"), [dict(sorted(row.items())) for row in rows])
     rate, source = (params.lookup(settings, key) for key in ("modality_dropout.rate", "data.source"))
-    text = missing_markdown(rows, len(cases[0][2]), len(seeds), rate, source)
+    text = missing_markdown(rows, len(sound), len(seeds), rate, source)
     write_text(Path("metrics/sensor_failures.md"), text)
     print(text)
     draw_failures(rows, Path("plots/sensor_failures.png"))

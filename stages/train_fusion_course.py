@@ -2,9 +2,9 @@
 
     PYTHONPATH=src python stages/train_fusion_course.py --fusion late --downsampling maxpool --seed 51
 
-As many steps as CILP is pretrained there, on the same batches, varied alike; inputs are normalised as the embedders'
-are, and it begins as they do. Of ``fusion.<fusion>``, modality dropout and auxiliary losses alone are read. With
-``--auxiliary-losses`` each sensor has a loss of its own in any case, and what is written is called
+As many steps as image classifiers take there, on batches as CILP's, varied alike; inputs are normalised as the
+embedders' are, and it begins as they do. Of ``fusion.<fusion>``, modality dropout and auxiliary losses alone are read.
+With ``--auxiliary-losses`` each sensor has a loss of its own in any case, and what is written is called
 ``<fusion>-<downsampling>-auxiliary``.
 """
 

@@ -20,6 +20,7 @@ from cilp.models.layers.blocks import DOWNSAMPLINGS
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
 from cilp.raw.kaggle import KaggleParams
+from cilp.raw.layout import INDICES
 from cilp.raw.simulate import MOST_SCENES
 from cilp.schema import check
 from cilp.simulation.scenes import SimulateParams
@@ -40,7 +41,8 @@ def take(settings):
     """Type ``settings`` as the stages do, each by its own dataclass and its own checks, and not by the schema."""
     source = params.choice(settings, "data.source", ("simulate", "folder", "kaggle", "hub"))
     for key in ("subset", "test", "scenes"):
-        params.whole(settings, f"data.{key}", 1, MOST_SCENES)
+        most = MOST_SCENES if source == "simulate" or key == "scenes" else INDICES
+        params.whole(settings, f"data.{key}", 1, most)
     data = settings["data"]
     assert 0 < round(data["subset"] * data["valid_fraction"]) < data["subset"]
     assert data["splits"] in CHOICES and data["split_seed"] >= 0 and data["unlabelled"] >= 0

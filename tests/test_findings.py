@@ -335,6 +335,10 @@ def test_what_cannot_be_checked_is_an_error():
         holds("fusion/late-maxpool > fusion/add-maxpool", Made())
     with pytest.raises(UserError, match="has no accuracy"):
         holds("rgb2lidar:accuracy > 0.5", Made())
+    with pytest.raises(UserError, match="has no half"):
+        holds("rgb2lidar:test_accuracy:half > 0.5", Made())
+    with pytest.raises(UserError, match="is no figure but holds swapped, dark"):
+        holds("audit/fixed_size:models:fusion/add-maxpool > 0.5", Made())
 
 
 class Committed(Figures):
@@ -400,7 +404,7 @@ def test_claims_that_fail_are_listed_with_what_is_there_instead(tmp_path, monkey
     Path("docs").mkdir()
     Path("docs/a.md").write_text(
         "<!-- holds: rgb2lidar:test_accuracy > 0.98 --> <!-- holds: fusion/{a,b} > fusion/c -->\n"
-        "<!-- holds: lidar:x > 0 -->",
+        "<!-- holds: lidar:x > 0 --> <!-- holds: late is nice -->",
         encoding="utf-8",
     )
     Path("metrics").mkdir()
@@ -416,13 +420,15 @@ def test_claims_that_fail_are_listed_with_what_is_there_instead(tmp_path, monkey
     assert stopped.value.code == 1
     assert capsys.readouterr().out.splitlines() == [
         "README.md: 1 of 1 claims hold",
-        "docs/a.md: 1 of 4 claims hold",
+        "docs/a.md: 1 of 5 claims hold",
         "  rgb2lidar:test_accuracy > 0.98",
         "    here: 0.9700",
         "  fusion/b > fusion/c",
         "    here: +0.0200 (-0.0100 to +0.0300), within noise",
         "  lidar:x > 0",
         "    here: metrics/lidar.json is missing; run `dvc repro` to write it.",
+        "  late is nice",
+        "    here: 'late is nice' is no claim",
     ]
     monkeypatch.setattr(sys, "argv", ["claimed.py", "README.md"])
     with pytest.raises(SystemExit) as stopped:

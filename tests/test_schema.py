@@ -33,6 +33,15 @@ def test_the_defaults_are_legal():
     check(DEFAULTS)
 
 
+def test_what_others_made_may_have_more_scenes_than_are_simulated():
+    large = deepcopy(DEFAULTS)
+    large["data"] |= {"source": "folder", "folder": {"path": "/a"}, "subset": 20_000, "test": 10_000}
+    check(large)
+    large["data"]["source"] = "simulate"
+    with pytest.raises(UserError, match=r"data\.subset must be a whole number from 2 to 9,999; got 20000"):
+        check(large)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

@@ -13,6 +13,7 @@ from synthetic import make_packed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import cilp
+from cilp import cores
 from cilp.errors import UserError
 from cilp.models import fusion
 from cilp.models.layers.blocks import DOWNSAMPLINGS
@@ -166,7 +167,7 @@ def test_pytorch_is_kept_from_avx_512_where_there_is_avx2_to_use_instead(tmp_pat
     path = tmp_path / "cpuinfo"
     if flags:
         path.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n\nprocessor\t: 1\n")
-    assert cilp._has({"avx2", "avx512f"}, path) == capped
+    assert cores._has({"avx2", "avx512f"}, path) == capped
 
 
 @pytest.mark.parametrize("before", [[], ["torch"]])

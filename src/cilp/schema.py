@@ -30,6 +30,7 @@ from cilp.plain_yaml import check_floats, check_plain
 from cilp.raw.folder import FolderParams
 from cilp.raw.hub import HubParams
 from cilp.raw.kaggle import KaggleParams
+from cilp.raw.layout import INDICES
 from cilp.raw.simulate import MOST_SCENES, MOST_UNLABELLED
 from cilp.sensors import MAX_RANGE
 from cilp.simulation.scenes import SimulateParams
@@ -74,10 +75,11 @@ class DataParams(SplitParams):
         super().__post_init__()
         if self.source not in SOURCES:
             raise ValueError(f"source is {self.source!r}; legal values: {', '.join(SOURCES)}.")
+        most = MOST_SCENES if self.source == "simulate" else INDICES
         for name, low, high in (
             ("scenes", 1, MOST_SCENES),
-            ("subset", 2, MOST_SCENES),
-            ("test", 1, MOST_SCENES),
+            ("subset", 2, most),
+            ("test", 1, most),
             ("unlabelled", 0, MOST_UNLABELLED),
             ("split_seed", 0, 2**32 - 1),
         ):

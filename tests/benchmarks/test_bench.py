@@ -1,5 +1,6 @@
 """Both sides of the benchmark's rows run, on a little data; how long they take is measured elsewhere."""
 
+import json
 import subprocess
 import sys
 
@@ -51,3 +52,16 @@ def test_every_benchmark_can_be_imported():
     command = [sys.executable, "-c", f"import {', '.join(names)}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
+
+
+def test_the_time_of_the_study_is_that_of_its_own_trainings(bench, monkeypatch):
+    """Whatever else has a cost on record, perhaps of another machine."""
+    import bench_pipeline
+
+    _, rows = bench
+    device = json.loads((ROOT / "costs/cilp.json").read_text())["device"]
+    bench_pipeline.add_whole_study(rows, {"device": device})
+    assert [row.value.endswith(" min") for row in rows.rows] == [True, True]
+    assert 0 < rows.rows[0].figures["seconds"] < rows.rows[1].figures["seconds"]
+    bench_pipeline.add_whole_study(rows, {"device": "another"})
+    assert [row.value[:12] for row in rows.rows[2:]] == ["not measured"] * 2

@@ -84,8 +84,8 @@ def pretrain(
     """
     at_once = min(len(train), train.shard or len(train))
     if params.batch_size > at_once:
-        where = "a shard" if train.shard else "training"
-        raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {at_once} {where} pairs; lower it.")
+        where = "in a shard" if train.shard else "to train on"
+        raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {at_once} pairs {where}; lower it.")
     device, processes = train.rgb.device, world()
     processes.check_divides(params.batch_size, "cilp.batch_size")
     torch.manual_seed(run.seed)

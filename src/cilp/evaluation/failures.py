@@ -37,9 +37,9 @@ class FailureParams:
         if self.seed < 0:
             raise ValueError(f"seed must be 0 or more; got {self.seed}.")
         for name, most in (("beams_dropped", 1.0), ("range_noise", 10.0), ("image_noise", 1.0), ("exposure", 100.0)):
-            levels = getattr(self, name)
-            if not levels or not all(0 <= level <= most for level in levels):
-                raise ValueError(f"{name} must be a list of one or more numbers from 0 to {most:g}; got {levels}.")
+            given = getattr(self, name)
+            if not given or not all(0 <= level <= most for level in given):
+                raise ValueError(f"{name} must be a list of one or more numbers from 0 to {most:g}; got {given}.")
 
 
 def beams_dropped(split: Split, share: float, generator: torch.Generator) -> Split:
@@ -82,6 +82,11 @@ FAILURES: dict[str, Callable[[Split, float, torch.Generator], Split]] = {
     "image_noise": image_noise,
     "exposure": exposure,
 }
+
+
+def levels(params: FailureParams) -> int:
+    """How many ``failing`` goes through."""
+    return sum(len(getattr(params, name)) for name in FAILURES)
 
 
 def failing(split: Split, params: FailureParams) -> Iterator[tuple[str, float, Split]]:

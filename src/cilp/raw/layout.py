@@ -29,6 +29,8 @@ MAX_MANIFEST_BYTES = 32 * 2**20
 """Longest manifest that is read: two million pairs."""
 INDEX = re.compile(r"[0-9]{1,9}")
 """A scene as names and manifests give it; it fits the packed file's int32."""
+INDICES = 10**9
+"""As many scenes have one."""
 
 
 @dataclass(frozen=True, order=True)

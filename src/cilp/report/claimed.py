@@ -37,7 +37,7 @@ def check(texts: Iterable[str], figures: Figures) -> Checked:
         try:
             if not holds(claim, figures):
                 failing[claim] = found(claim, figures)
-        except UserError as error:
+        except (UserError, ValueError) as error:  # the latter: it is no claim
             failing[claim] = str(error)
     return Checked(len(claims), failing)
 

@@ -50,7 +50,9 @@ class Figures:
                 return {"difference": entry["difference"], "low": entry["low"], "high": entry["high"], **known}
             if (entry["first"], entry["second"]) == (first, second):
                 return {"difference": -entry["difference"], "low": -entry["high"], "high": -entry["low"], **known}
-        raise UserError(f"metrics/significance.json does not compare {first} with {second}.")
+        raise UserError(
+            f"{self.root / 'significance.json'} does not compare {first} with {second}; name two that it does."
+        )
 
 
 def claims_of(text: str, kind: str = "holds") -> list[str]:
@@ -88,7 +90,9 @@ def figure(path: str, figures: Figures) -> float:
     name, *keys = path.split(":")
     value = figures[name]
     for key in keys:
-        if key not in value:
-            raise UserError(f"metrics/{name}.json has no {key}.")
+        if not isinstance(value, dict) or key not in value:
+            raise UserError(f"{figures.root / name}.json has no {key} there; correct the claim, or drop it.")
         value = value[key]
+    if isinstance(value, dict):
+        raise UserError(f"{path} is no figure but holds {', '.join(value)}; name one of them.")
     return float(value)
