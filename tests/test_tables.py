@@ -1,9 +1,13 @@
 import csv
 import json
+import os
 import re
 import statistics
+import subprocess
+import sys
 
 import pytest
+from clone import ROOT
 
 from cilp.errors import UserError
 from cilp.report.curves import draw_loss_curves
@@ -123,3 +127,15 @@ def test_json_refuses_what_is_no_number(tmp_path):
     assert not list(tmp_path.iterdir())
     write_metrics(tmp_path / "m.json", {51: {"valid_loss": 0.5}, 52: {"valid_loss": 0.7}}, parameters=3)
     assert json.loads((tmp_path / "m.json").read_text())["seeds"] == 2
+
+
+@pytest.mark.parametrize(
+    "stage", ["compare_fusion", "ablate_strided", "compare_cilp", "compare_data_efficiency", "write_report"]
+)
+def test_tables_and_report_are_written_without_pytorch(stage):
+    ask = f"sys.argv[1:] = ['--help']; runpy.run_path('stages/{stage}.py', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import runpy, sys; sys.modules['torch'] = None; {ask}"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

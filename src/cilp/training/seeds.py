@@ -9,7 +9,6 @@ from typing import Any
 
 from cilp.atomic import write_json, write_text
 from cilp.errors import UserError
-from cilp.training.distributed import world
 
 
 def check_seeds(seeds: Any) -> list[int]:
@@ -47,6 +46,8 @@ def write_metrics(path: Path, per_seed: Mapping[int, Mapping[str, float]], **con
 
 def write_cost(path: Path, per_seed: Mapping[int, Mapping[str, float]], **provenance: Any) -> None:
     """Measured figures as JSON: mean and spread, what each seed took, and where and on what they were measured."""
+    from cilp.training.distributed import world
+
     each = {str(seed): dict(figures) for seed, figures in per_seed.items()}
     _write(write_json, path, {**summarise(per_seed), "per_seed": each, **provenance, "processes": world().size})
 
@@ -62,5 +63,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _write(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+    from cilp.training.distributed import world  # PyTorch: those that read what is written here do without
+
     if world().leads:
         write(path, content)
