@@ -22,7 +22,6 @@ from cilp.classifiers.images import answers, train_image
 from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
-from cilp.contrastive.projection import ProjectorParams
 from cilp.evaluation.audit import FIRST_SCENE
 from cilp.models import lidar
 from cilp.models.cilp import Cilp
@@ -107,10 +106,7 @@ class Networks:
         self.embedder = params.section(settings, "embedder", EmbedderParams)
         self.reference = params.section(settings, "lidar", TrainingParams)
         self.one_cycle = params.section(settings, "image_classifier", OneCycleParams)
-        self.bridge = TransferProtocol(
-            params.section(settings, "projector", ProjectorParams),
-            params.section(settings, "rgb2lidar", TrainingParams),
-        )
+        self.bridge = TransferProtocol.of(settings)
         few, many = random_size.sizes(settings).cilp_steps, settings["cilp"]["steps"]
         steps = {AS_THERE: few, MATCHED: few, **dict.fromkeys(MANY, many)}
         cilp, course = params.section(settings, "cilp", CilpParams), course_of(settings)

@@ -15,12 +15,10 @@ from cilp.classifiers.transfer import TransferProtocol, train_rgb2lidar
 from cilp.console import cli
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
-from cilp.contrastive.projection import ProjectorParams
 from cilp.errors import UserError
 from cilp.models.embedder import EmbedderParams
 from cilp.models.lidar import LidarClassifier
 from cilp.training.checkpoint import load_frozen
-from cilp.training.classifier import TrainingParams
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.loop import Run
@@ -46,9 +44,7 @@ def main() -> None:
     settings["cilp"]["steps"] = max(1, pairs // settings["cilp"]["batch_size"])
     protocol = params.section(settings, "cilp", CilpParams)
     embedder = params.section(settings, "embedder", EmbedderParams)
-    transfer = TransferProtocol(
-        params.section(settings, "projector", ProjectorParams), params.section(settings, "rgb2lidar", TrainingParams)
-    )
+    transfer = TransferProtocol.of(settings)
     device = prepare_device(params.lookup(settings, "device"))
     print(f"CILP, recipe {name}: {protocol.steps} steps on {describe(device)['device']}")
 

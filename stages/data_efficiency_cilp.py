@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 
 from cilp import packed, params
-from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of
-from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
+from cilp.classifiers.fewer_scenes import few, load_rows, long_enough, protocol_of
+from cilp.classifiers.pretrained import train_pretrained
+from cilp.classifiers.transfer import TransferProtocol, train_lidar
 from cilp.console import cli
-from cilp.contrastive.projection import ProjectorParams
-from cilp.embeddings import embed_split, load_embeddings
+from cilp.embeddings import load_embeddings
 from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.embedder import MODALITIES, EmbedderParams
 from cilp.models.image_classifier import build
@@ -38,9 +38,7 @@ def main() -> None:
     asked, head = protocol_of(settings)
     protocol = params.section(settings, "lidar", TrainingParams)
     embedder = params.section(settings, "embedder", EmbedderParams)
-    transfer = TransferProtocol(
-        params.section(settings, "projector", ProjectorParams), params.section(settings, "rgb2lidar", TrainingParams)
-    )
+    transfer = TransferProtocol.of(settings)
     seeds = check_seeds(params.lookup(settings, "seeds"))
     device = prepare_device(params.lookup(settings, "device"))
     print(f"LiDAR and RGB-to-LiDAR on fewer scenes: {len(seeds)} seeds on {describe(device)['device']}")
@@ -73,25 +71,16 @@ def main() -> None:
             images, views = (
                 [embedded[seed][modality][split].select(rows[split]) for split in rows] for modality in MODALITIES
             )
-            on_cilp = long_enough(head, len(train), asked.least_steps)
-            on_views, on_images = (
-                head_on(*embeddings, on_cilp, Run(seed, f"head, {sensor}, {label}")).model
-                for sensor, embeddings in (("LiDAR", views), ("image", images))
+            on_cilp = train_pretrained(
+                images, views, [train, valid], lidar, head, transfer, asked.least_steps, seed, label
             )
-            through = TransferProtocol(
-                long_enough(transfer.projector, len(train), asked.least_steps),
-                long_enough(transfer.rgb2lidar, len(train), asked.least_steps),
-            )
-            frozen = lidar.requires_grad_(False).eval()
-            wanted = [embed_split(frozen.embedder, split).embedding for split in (train, valid)]
-            bridge = train_bridge(images, wanted, frozen, through, seed, label).model
             test_images, test_views = (embedded[seed][modality]["test"] for modality in MODALITIES)
             for model, way, trained, split in (
                 ("lidar", "scratch", lidar, test_lidar),
-                ("lidar", "pretrained", on_views, test_views),
+                ("lidar", "pretrained", on_cilp.on_views, test_views),
                 ("rgb2lidar", "scratch", image, test_image),
-                ("rgb2lidar", "pretrained", bridge, test_images),
-                ("rgb2lidar", "head", on_images, test_images),
+                ("rgb2lidar", "pretrained", on_cilp.bridge, test_images),
+                ("rgb2lidar", "head", on_cilp.on_images, test_images),
             ):
                 accuracy = score(logits_of(trained, split), split.label)[1]
                 reached.append(Reached(model, way, count, seed, accuracy))

@@ -14,7 +14,6 @@ from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2l
 from cilp.console import cli
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
-from cilp.contrastive.projection import ProjectorParams
 from cilp.models.embedder import EmbedderParams
 from cilp.training.checkpoint import save_checkpoint
 from cilp.training.classifier import TrainingParams
@@ -35,9 +34,7 @@ def main() -> None:
     cilp_protocol = params.section(settings, "cilp", CilpParams)
     lidar_protocol = params.section(settings, "lidar", TrainingParams)
     embedder = params.section(settings, "embedder", EmbedderParams)
-    transfer = TransferProtocol(
-        params.section(settings, "projector", ProjectorParams), params.section(settings, "rgb2lidar", TrainingParams)
-    )
+    transfer = TransferProtocol.of(settings)
     device = prepare_device(params.lookup(settings, "device"))
     print(f"LiDAR and RGB-to-LiDAR, random size: seed {seed} on {describe(device)['device']}")
 
@@ -60,7 +57,11 @@ def main() -> None:
     frozen = lidar.requires_grad_(False).eval()
     rgb2lidar = train_rgb2lidar(cilp.rgb, frozen, transfer, *splits, seed, f"random size, seed {seed}").model
     bridged = {"cilp": asdict(cilp_protocol), **{part: asdict(it) for part, it in vars(transfer).items()}}
-    for name, model, trained_by in (("lidar", lidar, asdict(lidar_protocol)), ("rgb2lidar", rgb2lidar, bridged)):
+    for name, model, trained_by in (
+        ("lidar", lidar, asdict(lidar_protocol)),
+        ("cilp", cilp, asdict(cilp_protocol)),
+        ("rgb2lidar", rgb2lidar, bridged),
+    ):
         path = Path(f"models/random_size/{name}/seed-{seed}.pt")
         save_checkpoint(path, model, name, embedder.arguments(), trained_by, seed)
     cost = Path(f"costs/random_size/cilp-{seed}.json")

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from synthetic import make_packed
 
 from cilp.classifiers.fewer_scenes import (
@@ -115,15 +116,16 @@ def test_what_was_reached_is_read_as_it_was_written(tmp_path):
     assert read_reached(tmp_path / "a.csv") == reached()
     write_reached(tmp_path / "none.csv", [])
     assert read_reached(tmp_path / "none.csv") == []
-    with pytest.raises(UserError, match="dvc repro data_efficiency_cilp"):
-        read_reached(tmp_path / "cilp.csv")
+    for name, stage in (("cilp", "data_efficiency_cilp"), ("random_size-51", "data_efficiency_random_size@51")):
+        with pytest.raises(UserError, match=f"dvc repro {stage}` "):
+            read_reached(tmp_path / f"{name}.csv")
 
 
 def test_table_and_picture_of_all_and_of_nothing(tmp_path):
     found = curves(reached())
     assert list(found["lidar"]["scratch"]) == [2, 4]
     assert found["lidar"]["pretrained"][4]["test_accuracy"] == pytest.approx(0.655)
-    table = efficiency_markdown(found, "late", 2, 250, "simulate")
+    table = efficiency_markdown(found, "late", (2, 2), 250, "simulate")
     assert "| labelled scenes | 2 | 4 |" in table
     assert "| LiDAR classifier: from scratch | 0.535 ± 0.007 | 0.555 ± 0.007 |" in table
     assert "| RGB-to-LiDAR classifier: head on CILP's image embedding | 0.635 ± 0.007 | 0.655 ± 0.007 |" in table
@@ -133,6 +135,11 @@ def test_table_and_picture_of_all_and_of_nothing(tmp_path):
         draw_efficiency(drawn, "late", tmp_path / f"{name}.png")
     first, again, changed = ((tmp_path / f"{name}.png").read_bytes() for name in "123")
     assert first == again != changed
-    assert "Not run" in efficiency_markdown({}, "late", 2, 250, "simulate")
+    assert "Not run" in efficiency_markdown({}, "late", (2, 0), 250, "simulate")
+    assert "Random sizes: mean ± sample standard deviation over 2 seeds" in table
+    fixed = {model: ways for model, ways in found.items() if not model.endswith("random_size")}
+    assert "Random sizes" not in efficiency_markdown(fixed, "late", (2, 0), 250, "simulate")
+    draw_efficiency(fixed, "late", tmp_path / "fixed.png")
+    assert Image.open(tmp_path / "fixed.png").height < Image.open(tmp_path / "1.png").height
     draw_efficiency({}, "late", tmp_path / "none.png")
     assert (tmp_path / "none.png").read_bytes().startswith(b"\x89PNG")

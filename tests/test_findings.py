@@ -276,6 +276,13 @@ def test_an_image_classifier_that_takes_as_many_steps_is_told_beside_what_is_pre
     }
     found = told(figures)["What is pretraining worth to the RGB-to-LiDAR classifier?"]
     assert f"reaches {as_long[0]:.3f} with 25 scenes and {as_long[1]:.3f} with 50." in found.answer
+    figures.files["data_efficiency"]["rgb2lidar_random_size"] = {
+        way: figures.files["data_efficiency"]["rgb2lidar"][way] for way in ("pretrained", "supervised")
+    }
+    without = told(figures)["What is pretraining worth to the RGB-to-LiDAR classifier where size tells nothing?"]
+    assert f"from scratch {as_long[1]:.3f}." in without.answer
+    assert all(claim.startswith("data_efficiency:rgb2lidar_random_size:supervised:") for claim in without.claims)
+    assert all(holds(claim, figures) for claim in without.claims)
     path = "data_efficiency:rgb2lidar:supervised"
     assert found.claims[-2:] == [
         f"{path}:{count}:test_accuracy {sign} {value}"
@@ -375,7 +382,7 @@ def test_the_committed_report_says_what_the_committed_figures_say():
 KINDS = {
     "holds", "more seeds", "random sizes", "half rate", "registered", "longer", "course", "course cues",
     "course auxiliary", "fresh scenes", "replication", "replication cues", "course more", "course more cues",
-    "course registered", "joint parts", "transfer",
+    "course registered", "joint parts", "transfer", "few labels",
 }  # fmt: skip
 
 

@@ -48,6 +48,11 @@ READ_TO_REFUSE = {
         *("cilp.steps", "fusion.late.auxiliary_losses"),
     ],
     "data_efficiency_cilp": ["data_efficiency.fusion"],
+    "data_efficiency_random_size": [
+        "data_efficiency.fusion",
+        "cilp.steps",
+        *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
+    ],
     "data_efficiency_image": [f"data_efficiency.{key}" for key in ("fusion", "least_steps", "head")],
 }
 """What decides no result of a stage, but is read for an error's sake or with its section. W&B's decides none of any."""

@@ -91,6 +91,11 @@ def test_what_others_made_may_have_more_scenes_than_are_simulated():
         ("random_size.pretraining", {"unlabelled": 1}, "random_size.pretraining.matched_twins is missing"),
         ("random_size.pretraining.unlabelled", -1, "random_size.pretraining.unlabelled must be a whole number from 0"),
         ("data_efficiency.scenes", [801], "data_efficiency.scenes asks for 801 scenes, but 800 train; lower it"),
+        (
+            "random_size.train",
+            799,
+            "data_efficiency.scenes asks for 800 scenes, but 799 of random size train; lower it",
+        ),
         ("data_efficiency.fusion", "middle", "data_efficiency.fusion is 'middle'; legal values: add"),
         ("data_efficiency.head.lr", 0.0, "data_efficiency.head.lr must be positive; got 0.0."),
         ("embedder.rgb", "grey", "embedder.rgb is 'grey'; legal values: shading, plain."),
@@ -139,6 +144,7 @@ def test_a_missing_section_is_named(section):
 
 def test_the_batches_of_cilp_on_random_sizes_are_of_all_its_pairs():
     settings = changed("random_size.train", 60)
+    settings["data_efficiency"]["scenes"] = [60]
     check(settings)
     settings["random_size"]["pretraining"]["unlabelled"] = 3
     with pytest.raises(

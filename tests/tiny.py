@@ -29,7 +29,7 @@ TINY = {
     "significance": {"resamples": 200},
     "random_size": {
         "seeds": [51],
-        "train": 6,
+        "train": 8,  # as many scenes as data_efficiency asks for at most
         "valid": 2,
         "auxiliary_losses": ["late"],
         "cilp_steps": 2,

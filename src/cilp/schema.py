@@ -222,7 +222,7 @@ def check(settings: dict[str, Any]) -> None:
     pretraining = _check_random_size(settings)
     _check_fusion_course(settings)
     _check_audit(settings)
-    _check_data_efficiency(settings, data)
+    labelled = _check_data_efficiency(settings, data)
     if data.source == "simulate":
         _check_batches(data, sections | recipes)
     if seeds_of(settings, "random_size"):
@@ -231,6 +231,11 @@ def check(settings: dict[str, Any]) -> None:
             if key.startswith("fusion.") or key in ("lidar", "projector", "rgb2lidar"):
                 _check_batch(key, section.batch_size, samples, "random_size.train")
         _check_batch("cilp", sections["cilp"].batch_size, samples + pairs, "random_size.train and .pretraining")
+        if max(labelled, default=0) > sizes(settings).train:
+            raise UserError(
+                f"data_efficiency.scenes asks for {max(labelled)} scenes, but {sizes(settings).train} of random size "
+                "train; lower it or raise random_size.train."
+            )
     check_floats(settings)
 
 
@@ -320,8 +325,8 @@ def _check_auxiliary_losses(section: str, asked: Any) -> None:
         raise UserError(f"{section}.auxiliary_losses must be different names out of {names}; got {asked}.")
 
 
-def _check_data_efficiency(settings: dict[str, Any], data: DataParams) -> None:
-    """Refuse a fusion that there is not, and more scenes than train."""
+def _check_data_efficiency(settings: dict[str, Any], data: DataParams) -> list[int]:
+    """Refuse a fusion that there is not, and more scenes than train; on how many scenes it is trained."""
     asked, _ = protocol_of(settings)
     if asked.fusion not in FUSIONS:
         raise UserError(f"data_efficiency.fusion is {asked.fusion!r}; legal values: {', '.join(FUSIONS)}.")
@@ -331,6 +336,7 @@ def _check_data_efficiency(settings: dict[str, Any], data: DataParams) -> None:
             f"data_efficiency.scenes asks for {max(asked.scenes)} scenes, but {there} train; lower it or raise "
             "data.subset."
         )
+    return asked.scenes
 
 
 def _check_batches(data: DataParams, sections: dict[str, Any]) -> None:

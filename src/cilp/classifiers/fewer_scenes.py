@@ -45,21 +45,20 @@ def protocol_of(settings: dict[str, Any]) -> tuple[DataEfficiencyParams, Trainin
     return asked, params.section(settings, "data_efficiency.head", TrainingParams)
 
 
-def few(data: Packed, count: int, seed: int) -> dict[str, Tensor]:
+def few(data: Packed, count: int, seed: int, drawn_by: str = "data.subset") -> dict[str, Tensor]:
     """Rows of ``count`` training scenes, drawn by ``seed`` alone so that more scenes hold the fewer ones, and of
     validation scenes: ``train`` and ``val``, each (N,) int64, counted within the split.
 
     As large a share of the validation scenes is drawn: who has few labels has few to validate with.
 
     Raises:
-        UserError: there are not as many.
+        UserError: there are not as many; ``drawn_by`` is the param that says how many there are.
     """
     scenes = {split: data.scene[data.rows(split)] for split in ("train", "val")}
     there = {split: len(torch.unique(scene)) for split, scene in scenes.items()}
     if count > there["train"]:
         raise UserError(
-            f"data_efficiency.scenes asks for {count} scenes, but {there['train']} train; lower it or raise "
-            "data.subset."
+            f"data_efficiency.scenes asks for {count} scenes, but {there['train']} train; lower it or raise {drawn_by}."
         )
     counts = {"train": count, "val": max(1, round(count / there["train"] * there["val"]))}
     return {split: _drawn(scene, counts[split], seed) for split, scene in scenes.items()}

@@ -3,9 +3,11 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from torch import Tensor
 
+from cilp import params
 from cilp.contrastive.projection import ProjectorParams, projected_head, train_projector
 from cilp.embeddings import Embedded, embed_split
 from cilp.models import lidar
@@ -23,6 +25,14 @@ class TransferProtocol:
 
     projector: ProjectorParams
     rgb2lidar: TrainingParams
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> Self:
+        """The sections ``projector`` and ``rgb2lidar``."""
+        return cls(
+            params.section(settings, "projector", ProjectorParams),
+            params.section(settings, "rgb2lidar", TrainingParams),
+        )
 
 
 def train_lidar(

@@ -45,7 +45,8 @@ def read_reached(path: Path) -> list[Reached]:
                 for row in csv.DictReader(file)
             ]  # fmt: skip
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run `dvc repro data_efficiency_{path.stem}` to write it.") from None
+        stage = f"data_efficiency_{path.stem.replace('-', '@')}"
+        raise UserError(f"{path} is missing; run `dvc repro {stage}` to write it.") from None
 
 
 def curves(rows: Iterable[Reached]) -> dict[str, dict[str, dict[int, dict[str, float]]]]:

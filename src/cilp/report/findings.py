@@ -138,11 +138,12 @@ def _calibration(figures: Figures) -> Finding:
 
 def _labels(figures: Figures) -> Iterator[Finding]:
     for model, ways in figures["data_efficiency"].items():
+        without = "scratch" if "scratch" in ways else "supervised"
         scratch, pretrained = (
             {int(count): it["test_accuracy"] for count, it in sorted(ways[way].items(), key=lambda row: int(row[0]))}
-            for way in ("scratch", "pretrained")
+            for way in (without, "pretrained")
         )
-        spread = {int(count): it.get("test_accuracy_std", 0.0) for count, it in ways["scratch"].items()}
+        spread = {int(count): it.get("test_accuracy_std", 0.0) for count, it in ways[without].items()}
         few, most = min(pretrained), max(pretrained)
         aim = pretrained[few]
         may = next((count for count, it in scratch.items() if it + spread[count] >= aim), None)
@@ -154,14 +155,17 @@ def _labels(figures: Figures) -> Iterator[Finding]:
         else:
             worth = f"from scratch that takes {may}" + ("" if may == does else f" to {does}" if does else " or more")
         names = {"fusion": "the fusion", "lidar": "the LiDAR classifier", "rgb2lidar": "the RGB-to-LiDAR classifier"}
-        path = f"data_efficiency:{model}:scratch"
+        names |= {f"{name}_random_size": f"{words} where size tells nothing" for name, words in names.items()}
+        path = f"data_efficiency:{model}:{without}"
         claims = [f"{path}:{count}:test_accuracy < {aim!r}" for count in scratch if count < (may or most + 1)]
         claims += [f"{path}:{does}:test_accuracy >= {aim!r}"] if does and does > few else []
         answer = (
             f"On CILP's embeddings, {few} labelled scenes give an accuracy of {aim:.3f}; {worth}. With {most} scenes "
             f"it is {pretrained[most]:.3f}, and from scratch {scratch[most]:.3f}."
         )
-        if "supervised" in ways:
+        if without == "supervised":
+            answer += " From scratch is an image classifier that takes CILP's course."
+        elif "supervised" in ways:
             as_long = {count: ways["supervised"][str(count)]["test_accuracy"] for count in (few, most)}
             answer += (
                 " An image classifier that takes as many steps as CILP, from scratch and with the same augmentation, "
