@@ -222,7 +222,7 @@ def called(name: str) -> str:
 def draw(found: dict[str, Any]) -> None:
     """A panel for each sensor, a curve for each kind: mean over the seeds with bars of a standard deviation."""
     accuracy = complete(found)
-    figure, axes = pyplot.subplots(1, len(PANELS), figsize=(12, 5), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, len(PANELS), figsize=(12, 5.4), sharey=True, layout="constrained")
     for axis, (sensor, kinds) in zip(axes, PANELS.items(), strict=True):
         for look, kind in enumerate(kinds):
             there = {
@@ -241,7 +241,7 @@ def draw(found: dict[str, Any]) -> None:
         axis.set(title=f"sees the {sensor}", xlabel="labelled scenes", ylim=(0.45, 1.01))
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(loc="lower right", frameon=False, fontsize=9)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, fontsize=9)
     axes[0].set_ylabel("test accuracy where size tells nothing")
     save(figure, FIGURE, 110)
 
