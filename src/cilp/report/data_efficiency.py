@@ -29,7 +29,7 @@ WAYS = {
     },
     "lidar_random_size": {"scratch": "from scratch", "pretrained": "head on CILP's LiDAR embedding"},
     "rgb2lidar_random_size": {
-        "supervised": "image classifier with CILP's steps and augmentation",
+        "supervised": "image classifier on CILP's course",
         "pretrained": "CILP's image embedding, projected",
         "head": "head on CILP's image embedding",
     },
@@ -84,7 +84,7 @@ def draw_efficiency(curves: Curves, fusion: str, target: Path) -> None:
     rows = [[model for model in curves if (model in RANDOM_SIZE) is random] for random in (False, True)]
     rows = [models for models in rows if models] or [[]]
     figure, axes = plt.subplots(
-        len(rows), max(len(rows[0]), 1), figsize=(12, 4.2 * len(rows)), sharey=True, layout="constrained", squeeze=False
+        len(rows), max(len(rows[0]), 1), figsize=(12, 4.8 * len(rows)), sharey=True, layout="constrained", squeeze=False
     )
     for axis in axes.flat:
         axis.set_axis_off()
@@ -117,4 +117,4 @@ def _panel(axis: Axes, ways: Mapping, names: Mapping[str, str], title: str) -> N
     axis.set(title=title, xlabel="labelled scenes", ylim=(0.45, 1.02))
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(loc="lower right", bbox_to_anchor=(1.0, 0.1), frameon=False, fontsize=9)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=9)
