@@ -322,7 +322,7 @@ def test_the_temperature_can_be_one_and_is_bounded(packed, monkeypatch):
 
 def test_bad_settings_are_refused(packed):
     train = pairs(packed)
-    with pytest.raises(UserError, match="48 training pairs"):
+    with pytest.raises(UserError, match="48 pairs to train on"):
         pretrain(train, train, replace(PARAMS, batch_size=49), EMBEDDER, Run(1, "test"))
     with pytest.raises(UserError, match="lower"):
         pretrain(train, train, replace(PARAMS, lr=1e30, schedule="constant"), EMBEDDER, Run(1, "test"))
