@@ -67,7 +67,7 @@ KINDS = {
 }
 """What is trained on each number of scenes. The embedders are pretrained on as many pairs as on the default scenes,
 without labels."""
-PANELS = {"image": [list(KINDS)[0], *list(KINDS)[2:6]], "LiDAR": list(KINDS)[6:]}
+PANELS = {"image": ["supervised", *list(KINDS)[2:6]], "LiDAR": list(KINDS)[6:]}
 """Of the picture."""
 CLASSIFIERS = [f"{kind}/{count}" for count in COUNTS for kind in KINDS if kind != CHOSEN or count in CHOSEN_COUNTS]
 COMPARED = [
