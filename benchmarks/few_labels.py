@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot
 from more_seeds import begun, complete, digits
-from more_seeds_networks import TEST_SCENES, shares_right
+from more_seeds_networks import TEST_SCENES, said, shares_right
 from more_seeds_records import chosen
 from torch import Tensor, nn
 from transfer_networks import AS_THERE, BOTH, MORE, Networks, Scenes
@@ -42,9 +42,8 @@ from cilp.models.size_rule import SizeRule, area_seen
 from cilp.report.docs import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.report.style import COLOURS, MARKERS, save
-from cilp.training.classifier import logits_of
 from cilp.training.device import describe, prepare_device
-from cilp.training.inputs import ImageSplit, LidarSplit, Split, in_order, load_split, seen_by
+from cilp.training.inputs import LidarSplit, Split, in_order, load_split, seen_by
 from cilp.training.loop import Run
 
 RESULTS, PAGE, FIGURE = Path("docs/few-labels.json"), Path("docs/few-labels.md"), Path("docs/few-labels.png")
@@ -173,11 +172,6 @@ class Trained:
         """All scenes as one of CILP's embedders sees them."""
         embedder = getattr(self.networks.pretrained(way), sensor)
         return {name: embed_split(embedder, split) for name, split in self.splits.items()}
-
-
-def said(model: nn.Module, seen: Embedded | ImageSplit | LidarSplit) -> Tensor:
-    """Logits (N,) float64."""
-    return logits_of(model.eval(), seen).double().cpu()
 
 
 def size_rule(data: packed.Packed, seeds: Sequence[int]) -> dict[str, dict[str, float]]:
