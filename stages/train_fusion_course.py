@@ -8,7 +8,7 @@ With ``--auxiliary-losses`` each sensor has a loss of its own in any case, and w
 ``<fusion>-<downsampling>-auxiliary``.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
@@ -33,9 +33,9 @@ def main() -> None:
     settings["cilp"]["steps"] = sizes(settings).cilp_steps
     course = course_of(settings)
     protocol = params.section(settings, "image_classifier", OneCycleParams)
-    own = OwnParams.of(settings, variant.fusion)
     if variant.auxiliary_losses:
-        own = replace(own, auxiliary_losses=True)
+        settings["fusion"][variant.fusion]["auxiliary_losses"] = True
+    own = OwnParams.of(settings, variant.fusion)
     arguments = variant.normalised(settings)
     device = prepare_device(params.lookup(settings, "device"))
     print(f"{name} on CILP's course: seed {seed} on {describe(device)['device']}")

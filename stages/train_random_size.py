@@ -7,7 +7,7 @@ Reads ``data/random_size.pt`` and the params ``fusion.<fusion>``, ``random_size.
 each sensor has a loss of its own as well, and what is written is called ``<fusion>-<downsampling>-auxiliary``.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from cilp import packed, params, tracking
@@ -30,9 +30,9 @@ def main() -> None:
     name, seed = variant.name, variant.seed
     settings = params.load()
     how = sizes(settings)
-    protocol = how.slowed(params.section(settings, f"fusion.{variant.fusion}", FusionProtocol))
     if variant.auxiliary_losses:
-        protocol = replace(protocol, auxiliary_losses=True)
+        settings["fusion"][variant.fusion]["auxiliary_losses"] = True
+    protocol = how.slowed(params.section(settings, f"fusion.{variant.fusion}", FusionProtocol))
     if how.inputs == "normalised":
         model, build, arguments = "normalised_fusion", normalised_fusion.build, variant.normalised(settings)
     else:

@@ -43,10 +43,7 @@ READ_TO_REFUSE = {
     "train_random_size_cilp": ["cilp.unlabelled"],
     "train_random_size_image": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
     "train_fusion_course": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
-    "train_fusion_course_auxiliary": [
-        *(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)),
-        *("cilp.steps", "fusion.late.auxiliary_losses"),
-    ],
+    "train_fusion_course_auxiliary": [*(f"random_size.{key}" for key in ("train", "valid", *OF_FUSIONS)), "cilp.steps"],
     "data_efficiency_cilp": ["data_efficiency.fusion"],
     "data_efficiency_random_size": [
         "data_efficiency.fusion",
@@ -81,6 +78,19 @@ def test_no_stage_reads_a_param_that_it_does_not_declare(project, warm, tmp_path
         if done.returncode:
             refused[name] = done.stderr
     assert not refused
+
+
+def test_what_a_stage_overrules_is_no_param_of_it(project):
+    """A change of ``fusion.<fusion>.modality_dropout`` does not train again what has a rate of its own."""
+    overruled = {"train_modality_dropout": "modality_dropout"}
+    overruled |= dict.fromkeys(("train_random_size_auxiliary", "train_fusion_course_auxiliary"), "auxiliary_losses")
+    seen = set()
+    for name, stage in record.parse((project / "dvc.lock").read_text()).items():
+        if key := overruled.get(kind := name.partition("@")[0]):
+            seen.add(kind)
+            declared = [param for param in stage["params"]["params.yaml"] if param.startswith("fusion.")]
+            assert declared and all(param.count(".") == 2 and not param.endswith(f".{key}") for param in declared)
+    assert seen == overruled.keys()
 
 
 def test_results_are_links_into_dvcs_cache_which_a_stage_by_hand_leaves_whole(changing):
