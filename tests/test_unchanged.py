@@ -105,6 +105,19 @@ def test_what_a_stage_no_longer_depends_on_leaves_the_lock_file(source):
     assert {name for name in ("subset", "pack") if dropped in {dep["path"] for dep in lock[name]["deps"]}} == {"pack"}
 
 
+def test_a_stage_may_come_to_declare_fewer_params(source):
+    """As they stand in the lock file: a whole section, and then some of its keys."""
+    project = source.parents[2]
+    before, after = refactored(source)
+    pipeline, whole = project / "dvc.yaml", 'params: ["fusion.${item.fusion}", seeds, device]'
+    assert pipeline.read_text().count(whole) == 1
+    pipeline.write_text(pipeline.read_text().replace(whole, 'params: ["fusion.${item.fusion}.lr", seeds, device]'))
+    unchanged.accept(before, after)
+    lock = parse((project / "dvc.lock").read_text())
+    assert lock["train_fusion@late-maxpool"]["params"]["params.yaml"].keys() == {"fusion.late.lr", "seeds", "device"}
+    assert "up to date" in run(project, "dvc", "repro", "--dry", "--allow-missing")
+
+
 def test_what_is_more_than_a_refactoring_is_left_to_dvc_repro(source):
     project = source.parents[2]
     before, after = refactored(source)
@@ -115,6 +128,15 @@ def test_what_is_more_than_a_refactoring_is_left_to_dvc_repro(source):
     with pytest.raises(UserError, match=r"the code has changed since it was compared.*\. dvc\.lock is as it was"):
         unchanged.accept(before, Tiny(before.code, {}))
     params.write_text(params.read_text().replace("test: 6", "test: 5", 1))
+    with pytest.raises(UserError, match=r"params or commands are others than those of dvc\.lock"):
+        unchanged.accept(before, after)
+    params.write_text(params.read_text().replace("test: 5", "test: 6", 1))
+    pipeline = project / "dvc.yaml"
+    text = pipeline.read_text()
+    pipeline.write_text(
+        text.replace("params: [variants, seeds, device]", "params: [variants, seeds, device, cilp.steps]")
+    )
+    assert pipeline.read_text() != text
     with pytest.raises(UserError, match=r"params or commands are others than those of dvc\.lock"):
         unchanged.accept(before, after)
     assert (project / "dvc.lock").read_text() == lock

@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +113,7 @@ def accept(before: Tiny, after: Tiny) -> int:
                 changed.append(stage)
         load_file(repo, str(ROOT / "dvc.yaml")).dump_stages(changed, update_pipeline=False)
     now = parse(path.read_text(encoding="utf-8"))
-    if but_for_code(lock) != but_for_code(now):
+    if not narrower(but_for_code(now), but_for_code(lock)):
         complaint = "data, params or commands are others than those of dvc.lock; run `dvc repro`"
     elif not code_of(now).items() <= after.code.items():
         complaint = "the code has changed since it was compared; begin anew"
@@ -131,6 +131,28 @@ def is_code(dep: Mapping[str, Any]) -> bool:
 def code_of(lock: Lock) -> dict[str, str]:
     """Hashes of the code that a lock file names."""
     return {dep["path"]: dep["md5"] for stage in lock.values() for dep in stage.get("deps", ()) if is_code(dep)}
+
+
+def narrower(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> bool:
+    """Whether stages are as they were ``before``, or declare fewer params, each of which has the value that it had."""
+    if now.keys() != before.keys():
+        return False
+    for name, stage in now.items():
+        declared = [dict(values(one.get("params", {}))) for one in (stage, before[name])]
+        if {**stage, "params": None} != {**before[name], "params": None} or not declared[0].items() <= declared[
+            1
+        ].items():
+            return False
+    return True
+
+
+def values(params: dict[str, Any], key: str = "") -> Iterator[tuple[str, str]]:
+    """The scalars and lists of nested params, by dotted keys, as text: 1 is not 1.0."""
+    for name, value in params.items():
+        if isinstance(value, dict) and value:
+            yield from values(value, f"{key}{name}.")
+        else:
+            yield f"{key}{name}", repr(value)
 
 
 def but_for_code(lock: Lock) -> dict[str, dict[str, Any]]:
