@@ -119,10 +119,12 @@ METRICS ?= metrics
 claims: $(READY)  ## which claims of the pages hold here, such as after a variation: make claims METRICS=folder
 	@PYTHONPATH=src python -m cilp.report.claimed --metrics "$(METRICS)"
 
-docs: $(READY)  ## put the tables of metrics/, of the benchmarks and of more seeds into README.md and docs/
+docs: $(READY)  ## put the tables of metrics/, of benchmarks and of more seeds into README.md and docs/, with pictures
 	PYTHONPATH=src python -m cilp.report.docs
 	PYTHONPATH=src python benchmarks/document.py
 	PYTHONPATH=src python benchmarks/readme_tables.py
+	for of in more_seeds course_cues joint_parts transfer_seeds few_labels; do \
+		PYTHONPATH=src python benchmarks/$$of.py --tables || exit 1; done
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.txt

@@ -4,7 +4,8 @@
 
 Needs ``data/packed.pt`` (``dvc repro pack``), and the models for the start-up of the later stages. Ours and theirs take
 turns, on the same samples (``turns.py``); a row shows the median ratio and the lowest and highest. Writes
-``benchmarks/results/<device>.json``, row by row: what is interrupted keeps what it has. Run it with nothing beside it.
+``benchmarks/results/<device>.json`` at the end; what is interrupted leaves its rows in ``<device>.json.part``. Run it
+with nothing beside it.
 """
 
 import argparse
@@ -17,7 +18,14 @@ import reference_loop as theirs
 import torch
 from bench_pipeline import add_whole_study, measure_dvc, measure_dvc_while_stages_run, measure_simulator, measure_start
 from bench_table import Bench, Row, device_name
-from bench_training import PACKED, measure_classifier, measure_contrastive, measure_frozen, measure_whole_runs
+from bench_training import (
+    PACKED,
+    measure_classifier,
+    measure_contrastive,
+    measure_frozen,
+    measure_whole_runs,
+    product_rate,
+)
 from turns import Side, in_turns
 
 from cilp import packed, params
@@ -34,41 +42,35 @@ def main() -> None:
     print("| what | measured | to reach |\n| --- | --- | --- |", flush=True)
     bench = Bench(device, Path(f"benchmarks/results/{device_name(machine)}.json"))
     data = packed.load(PACKED)
-    peak = measure_peak(bench)
+    measure_peak(bench)
     measure_whole_runs(bench, data, settings)
     for measure in (measure_contrastive, measure_frozen):
         apart(bench, measure)
     for downsampling, aim in (("maxpool", ">= 1.8x"), ("strided", ">= 1.6x")):
         for name in theirs.FUSIONS:
-            apart(bench, measure_classifier, name, downsampling, aim, peak)
+            apart(bench, measure_classifier, name, downsampling, aim)
     add_whole_study(bench, machine)
     measure_simulator(bench)
     measure_dvc(bench)
     measure_dvc_while_stages_run(bench)
     measure_start(bench)
+    bench.finish()
     print(f"\n{bench.path}")
 
 
-def measure_peak(bench: Bench) -> float:
-    """What the machine can do at most: FLOP/s of a large matrix product, in float32 or what a GPU makes of it.
+def measure_peak(bench: Bench) -> None:
+    """What the machine can do at most, and on a CPU how many times the rate of one thread that is.
 
-    On a CPU also how many times the rate of one thread that is: threads that share a core share its multipliers.
+    Threads that share a core share its multipliers.
     """
-    size, kind = (8192, "TF32") if bench.device.type == "cuda" else (2048, "float32")
-    a = torch.randn(size, size, device=bench.device)
-
-    def rate() -> float:
-        return 2 * size**3 / min(bench.seconds(lambda: a @ a) for _ in range(5))
-
-    flops = rate()
+    flops, kind = product_rate(bench), "TF32" if bench.device.type == "cuda" else "float32"
     bench.add(f"large matrix product, {kind}", f"{flops / 1e9:,.0f} GFLOP/s", flops_per_second=flops)
     threads = torch.get_num_threads()
     if bench.device.type == "cpu" and threads > 1:
         torch.set_num_threads(1)
-        gain = flops / rate()
+        gain = flops / product_rate(bench)
         torch.set_num_threads(threads)
         bench.add(f"  of {threads} threads against one", f"{gain:.1f}x", gain=gain)
-    return flops
 
 
 def apart(bench: Bench, measure: Callable[..., None], *arguments: object) -> None:

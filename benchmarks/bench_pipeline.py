@@ -28,7 +28,9 @@ STAGES = {
 }
 TABLES = ("compare_fusion", "ablate_strided", "compare_cilp", "compare_audit", "write_report")
 """Stages that a clone can run without data or models."""
-AS_MAKE_DOES = "  as `make repro` runs it"
+AS_MAKE_DOES = "  DVC as `make repro` runs it"
+DVC = ("dvc", "cilp.pipeline.quick_dvc")
+"""By itself and so; either takes its turn."""
 
 
 def add_whole_study(bench: Bench, machine: dict[str, str]) -> None:
@@ -78,18 +80,19 @@ def measure_dvc(bench: Bench) -> None:
     else:
         bench.add(what, "not measured: there is something to do, or `dvc repro --dry` fails", aim)
         return
-    for title, module in ((what, "dvc"), (AS_MAKE_DOES, "cilp.pipeline.quick_dvc")):
-        command = [sys.executable, "-m", module, "repro", *options]
-        repro = functools.partial(subprocess.run, command, capture_output=True, check=True)
-        runs = [bench.seconds(repro) for _ in range(REPEATS)]
+    found: dict[str, list[float]] = {what: [], AS_MAKE_DOES: []}
+    for _ in range(REPEATS):
+        for runs, module in zip(found.values(), DVC, strict=True):
+            command = [sys.executable, "-m", module, "repro", *options]
+            runs.append(bench.seconds(functools.partial(subprocess.run, command, capture_output=True, check=True)))
+    for title, runs in found.items():
         bench.add(title, f"{statistics.median(runs):.1f} s", aim, seconds=statistics.median(runs))
 
 
 def measure_dvc_while_stages_run(bench: Bench) -> None:
     """What DVC itself takes for a stage that runs: of the committed pipeline, in a clone, with stages that do nothing.
 
-    Several are compared with one, in which DVC has started as well; under make, where a stage adds hardly anything to
-    that, a few times.
+    Several are compared with one, in which DVC has started as well.
     """
     environment = {**os.environ, "PYTHONPATH": str(Path("src").resolve())}
     with tempfile.TemporaryDirectory() as folder:
@@ -103,13 +106,15 @@ def measure_dvc_while_stages_run(bench: Bench) -> None:
             subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
 
         what = "DVC's own work for a stage that runs"
-        for title, module, repeats in ((what, "dvc", 1), (AS_MAKE_DOES, "cilp.pipeline.quick_dvc", REPEATS)):
-            one, all_of_them = (
-                statistics.median(bench.seconds(functools.partial(repro, module, names)) for _ in range(repeats))
-                for names in (TABLES[:1], TABLES)
-            )
-            seconds = (all_of_them - one) / (len(TABLES) - 1)
-            bench.add(title, f"{seconds:.2f} s", seconds=seconds)
+        found: dict[str, list[float]] = {what: [], AS_MAKE_DOES: []}
+        for _ in range(REPEATS):
+            for runs, module in zip(found.values(), DVC, strict=True):
+                one, all_of_them = (
+                    bench.seconds(functools.partial(repro, module, names)) for names in (TABLES[:1], TABLES)
+                )
+                runs.append((all_of_them - one) / (len(TABLES) - 1))
+        for title, runs in found.items():
+            bench.add(title, f"{statistics.median(runs):.2f} s", seconds=statistics.median(runs))
 
 
 START = """

@@ -31,7 +31,7 @@ class Row:
 
 
 class Bench:
-    """The rows as they come, on one device, and in the file ``path`` if there is one to be written.
+    """The rows as they come, on one device, and in a part of the file ``path`` if there is one to be written.
 
     On a ``side`` of two, both have the same rows, and ours prints them.
     """
@@ -51,7 +51,11 @@ class Bench:
         self.rows += rows
         if self.path is not None:
             shown = [{"what": row.what, "measured": row.value, "to reach": row.aim, **row.figures} for row in self.rows]
-            write_json(self.path, {**describe(self.device), "rows": shown})
+            write_json(part_of(self.path), {**describe(self.device), "rows": shown})
+
+    def finish(self) -> None:
+        """All rows are there: the file is that of this run from now on."""
+        part_of(self.path).replace(self.path)
 
     def ratio(
         self,
@@ -74,7 +78,7 @@ class Bench:
         for repeat in range(repeats + 1):
             for name, run, count in zip(times, (ours, other) if repeat else first, (calls, 1), strict=True):
                 measure = functools.partial(self.seconds, run, count)
-                seconds = measure() if self.side is None else self.side.turn(name, measure)
+                seconds = self.in_turn(name, measure)
                 if repeat:
                     times[name].append(seconds)
         ratios = [b / share / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
@@ -90,6 +94,10 @@ class Bench:
         )
         return statistics.median(times["ours"])
 
+    def in_turn(self, name: str, measure: Callable[[], float]) -> float:
+        """What side ``name`` of two measures while the other waits; what is measured here if there is one alone."""
+        return measure() if self.side is None else self.side.turn(name, measure)
+
     def seconds(self, run: Callable[[], object], calls: int = 1) -> float:
         """Wall time of a call, the mean of ``calls``, whatever they started on the device included."""
         gc.collect()
@@ -100,6 +108,11 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return (time.perf_counter() - start) / calls
+
+
+def part_of(path: Path) -> Path:
+    """Where results are that are not all there yet; those of the last whole run stay until they are."""
+    return path.with_name(f"{path.name}.part")
 
 
 def device_name(machine: dict[str, str]) -> str:

@@ -34,8 +34,8 @@ def samples(split: Split, data: packed.Packed, device: torch.device) -> theirs.S
     )
 
 
-def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, peak: float) -> None:
-    """An epoch of training and validation of one fusion variant."""
+def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str) -> None:
+    """An epoch of training and validation of one fusion variant, and a large product just after it."""
     data = packed.load(PACKED)
     train, valid = (load_split(data, split, bench.device).first(count) for split, count in SAMPLES.items())
     once = TrainingParams(epochs=1, batch_size=theirs.BATCH, lr=1e-3, lr_min=1e-6)
@@ -54,6 +54,7 @@ def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, pea
     seconds = bench.ratio(f"training epoch, {name}, {downsampling}", *both(train, valid), aim, warm_up=few)
     plain = flops_of(theirs.fusion_network(name, downsampling), train)
     done = plain if bench.device.type == "cuda" else flops_of(build(), train)  # kernels of our own are not counted
+    peak = bench.in_turn("ours", lambda: product_rate(bench))
     rate = (done * SAMPLES["train"] * 3 + done * SAMPLES["val"]) / seconds
     bench.add(
         f"  of the machine's limit, {name}, {downsampling}",
@@ -61,6 +62,13 @@ def measure_classifier(bench: Bench, name: str, downsampling: str, aim: str, pea
         share=rate / peak,
         operations=done / plain,
     )
+
+
+def product_rate(bench: Bench) -> float:
+    """FLOP/s of a large matrix product, the best of five, in float32 or what a GPU makes of it (TF32)."""
+    size = 8192 if bench.device.type == "cuda" else 2048
+    a = torch.randn(size, size, device=bench.device)
+    return 2 * size**3 / min(bench.seconds(lambda: a @ a) for _ in range(5))
 
 
 def flops_of(model: nn.Module, split: Split) -> float:

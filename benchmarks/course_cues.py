@@ -5,17 +5,21 @@
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
 They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, or further seeds.
 Writes accuracies by model, seed and condition to ``docs/<record>-cues.json``, and a table into ``docs/cilp-course.md``.
+With ``--tables``, the tables of all that there is alone.
 """
 
 import argparse
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from more_seeds import RECORDS, complete, recorded
+import torch
+from more_seeds import RECORDS, recorded
 from more_seeds_course import IN_PART, network, of_another_seed, scenes
 from more_seeds_networks import AUXILIARY, parts
+from run_records import begun, complete, read
 
 from cilp import params
 from cilp.atomic import write_json, write_text
@@ -64,8 +68,16 @@ ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", choices=ALL, default=COURSE.name, help="whose networks (default: course)")
-    cues = ALL[parser.parse_args().record]
-    settings, device = params.load(), prepare_device("auto")
+    parser.add_argument("--tables", action="store_true", help="of all records, tables alone")
+    arguments = parser.parse_args()
+    if arguments.tables:
+        for cues in ALL.values():
+            if cues.results.is_file():
+                document(cues, read(cues.results))
+        return
+    cues, settings = ALL[arguments.record], params.load()
+    device = prepare_device(params.lookup(settings, "device"))
+    made_by = check_made_by(cues, settings, device)
     runs = [(name, int(seed), ending) for ending in cues.records for name, seed in trained(cues, ending)]
     asked, trained_on = conditions(of_another_seed(settings, cues.further)), scenes(settings, device, cues.further)
     splits = {
@@ -79,10 +91,31 @@ def main() -> None:
             condition: audit(probabilities(model, split), split).accuracy for condition, split in splits.items()
         }
     titles = {name: it.title for name, it in asked.items()}
-    head = {**describe(device), "scenes": scenes_of(settings), "conditions": titles}
-    write_json(cues.results, {**head, "accuracy": found})
-    page = cues.page.read_text(encoding="utf-8")
-    write_text(cues.page, insert_tables(page, {f"{cues.name}_cues": table(titles, found)}))
+    simulated = {name: {"simulate": asdict(it.simulate), "lidar": it.lidar} for name, it in asked.items()}
+    head = {**describe(device), **made_by, "scenes": scenes_of(settings), "conditions": titles, "simulated": simulated}
+    result = {**head, "accuracy": found}
+    write_json(cues.results, result)
+    document(cues, result)
+
+
+def check_made_by(cues: Cues, settings: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The params that made the first of the records.
+
+    Raises:
+        UserError: a record was made by others, or on another machine: what is trained here is not what it tells of.
+    """
+    for name in cues.records.values():
+        record = RECORDS[name]
+        head = {**describe(device), **record.decided_by(record.trained_by(settings))}
+        begun(record.results, head, "right", list(recorded(name)["right"]), another_machine=False)
+    first = RECORDS[cues.records[""]]
+    return first.decided_by(first.trained_by(settings))
+
+
+def document(cues: Cues, found: dict[str, Any]) -> None:
+    """Put the table into its place."""
+    made = {f"{cues.name}_cues": table(found["conditions"], found["accuracy"])}
+    write_text(cues.page, insert_tables(cues.page.read_text(encoding="utf-8"), made))
 
 
 def trained(cues: Cues, ending: str) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ of ``transfer_seeds.py``, which are trained if they are not there. Trains ``KIND
 scenes of random size, as the stages ``data_efficiency_*`` do on the default ones, and tests them on the scenes of
 ``more_seeds.py``; on the default scenes, fits the size rule to as few. Writes what each says of each test scene to
 ``docs/few-labels.json``, goes on from there when it is started again, and puts tables and picture of the seeds that are
-complete into ``docs/few-labels.md``.
+complete into ``docs/few-labels.md``; with ``--tables`` it trains nothing.
 """
 
 import argparse
@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib import pyplot
-from more_seeds import begun, complete, digits
 from more_seeds_networks import TEST_SCENES, said, shares_right
 from more_seeds_records import chosen
+from run_records import begun, compared, complete, keep, read
 from torch import Tensor, nn
 from transfer_networks import AS_THERE, BOTH, MORE, Networks, Scenes
 from transfer_seeds import DECIDES, SEEDS
 
 from cilp import packed, params
-from cilp.atomic import write_json, write_text
+from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of
 from cilp.classifiers.images import train_image
@@ -36,7 +36,6 @@ from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lida
 from cilp.console import cli
 from cilp.embeddings import Embedded, embed_split
 from cilp.errors import UserError
-from cilp.evaluation.significance import Comparison, compare
 from cilp.models.lidar import LidarClassifier
 from cilp.models.size_rule import SizeRule, area_seen
 from cilp.report.docs import insert_tables
@@ -91,8 +90,13 @@ COMPARED_LATER = [
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    settings, device = params.load(), prepare_device("auto")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", action="store_true", help="tables and picture alone")
+    if parser.parse_args().tables:
+        document(read(RESULTS))
+        return
+    settings = params.load()
+    device = prepare_device(params.lookup(settings, "device"))
     if random_size.sizes(settings).train != COUNTS[-1]:
         raise UserError(f"random_size.train must be {COUNTS[-1]}, as many as the most that COUNTS names.")
     head: dict[str, Any] = {
@@ -106,10 +110,12 @@ def main() -> None:
     for seed in SEEDS:
         trained = Trained(seed, settings, scenes) if left[seed] else None
         for name in left[seed]:
-            right = shares_right(trained.logits(name), scenes.test)
-            found["right"][name][str(seed)] = digits(right)
-            write_json(RESULTS, found)
-            print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
+            keep(RESULTS, found, name, seed, shares_right(trained.logits(name), scenes.test))
+    document(found)
+
+
+def document(found: dict[str, Any]) -> None:
+    """Put tables and picture into their places."""
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(found)))
     draw(found)
 
@@ -204,7 +210,7 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
     lines.append(f"| *default scenes*: threshold on the area that the LiDAR sees | {' | '.join(rule)} | |")
     made = {"few_labels": "\n".join([*lines, ""])}
     for name, asked in (("few_labels_comparisons", COMPARED), ("few_labels_later", COMPARED_LATER)):
-        rows = comparison_rows(comparisons(found, asked), found["significance"]["confidence"], called)
+        rows = comparison_rows(compared(found, asked), found["significance"]["confidence"], called)
         made[name] = "\n".join([*rows, ""])
     return {name: f"# title\n\n{table}" for name, table in made.items()}
 
@@ -213,13 +219,6 @@ def percent(shares: Sequence[float]) -> str:
     """Mean ± sample standard deviation, in percent."""
     spread = f" ± {100 * statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
     return f"{100 * statistics.fmean(shares):.1f}{spread}"
-
-
-def comparisons(found: dict[str, Any], asked: Sequence[tuple[str, str]]) -> list[Comparison]:
-    """Those of the pairs ``asked`` whose classifiers are complete."""
-    accuracy = complete(found)
-    ready = [pair for pair in asked if accuracy.keys() >= set(pair)]
-    return compare(accuracy, ready, found["significance"]["confidence"])
 
 
 def called(name: str) -> str:

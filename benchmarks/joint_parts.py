@@ -6,7 +6,7 @@
 of the shape (``dvc repro pack_random_size``), is the image's and the LiDAR's network, whose logits add up. So each of
 its two parts can be asked by itself, after each epoch of the training. Writes what all of them say into ``docs/``,
 where it goes on when it is started again (delete that file to begin anew), and table and figure into
-``docs/random-sizes.md``. Three minutes and a half a seed on two cores.
+``docs/random-sizes.md``; with ``--tables`` it trains nothing. Three minutes and a half a seed on two cores.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from matplotlib import pyplot
-from more_seeds import RECORDS, begun
 from more_seeds_networks import JOINT, RANDOM_SIZE, protocol_on_random_sizes, random_size_test, untrained
+from more_seeds_records import RECORDS
+from run_records import begun, read
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -38,9 +39,14 @@ SEEDS = range(51, 59)
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    kind, device = RECORDS["random_size"], prepare_device("auto")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", action="store_true", help="table and figure alone")
+    kind = RECORDS["random_size"]
+    if parser.parse_args().tables:
+        document(kind.page, read(RESULTS)["runs"])
+        return
     settings = kind.trained_by(params.load())
+    device = prepare_device(params.lookup(settings, "device"))
     head = {**describe(device), **kind.decided_by(settings)}
     found = begun(RESULTS, head, "runs", [str(seed) for seed in SEEDS])
     runs = found["runs"]
@@ -49,8 +55,12 @@ def main() -> None:
     for seed, name in missing:
         runs[str(seed)][name] = followed(name, seed, settings, splits)
         write_json(RESULTS, found)
-    page = kind.page.read_text(encoding="utf-8")
-    write_text(kind.page, insert_tables(page, {"joint_parts": table(runs)}))
+    document(kind.page, runs)
+
+
+def document(page: Path, runs: dict[str, Any]) -> None:
+    """Put table and figure into their places."""
+    write_text(page, insert_tables(page.read_text(encoding="utf-8"), {"joint_parts": table(runs)}))
     draw(runs)
 
 

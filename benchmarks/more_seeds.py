@@ -10,17 +10,16 @@ shape, as ``train_random_size`` does, and puts them beside those of the study, w
 (``dvc repro --glob 'train_fusion@*'``) and ``models/random_size``. Writes what each run says of each scene of the test
 set into ``docs/``, and goes on from there when it is started again; delete that file to begin anew. Then it puts tables
 and figure of the variants whose seeds are complete into ``docs/more-seeds.md``, ``docs/random-sizes.md`` or
-``docs/cilp-course.md``. A quarter of an hour a seed on two
-threads of one core; on random sizes, where three ways of deciding by both sensors come on top, 22 minutes on two cores.
+``docs/cilp-course.md``; with ``--tables`` it does so for every record that there is, and trains nothing. A quarter of
+an hour a seed on two threads of one core; on random sizes, where three ways of deciding by both sensors come on top, 22
+minutes on two cores.
 """
 
 import argparse
 import itertools
-import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from more_seeds_course import IN_PART, WHOLE
 from more_seeds_figure import draw
 from more_seeds_networks import parts, shares_right
 from more_seeds_records import RECORDS, Beside, Record
+from run_records import begun, check_same_scenes, compared, complete, digits, keep, machines, read, shares
 from torch import Tensor
 
 from cilp import params
@@ -52,9 +52,16 @@ def main() -> None:
     parser.add_argument(
         "--another-machine", action="store_true", help="go on with its record, if a run comes out alike"
     )
+    parser.add_argument("--tables", action="store_true", help="of all records, tables and figures alone")
     arguments = parser.parse_args()
-    record, device = RECORDS[arguments.record], prepare_device("auto")
+    if arguments.tables:
+        for record in RECORDS.values():
+            if record.results.is_file():
+                document(record, read(record.results))
+        return
+    record = RECORDS[arguments.record]
     settings = record.trained_by(params.load())
+    device = prepare_device(params.lookup(settings, "device"))
     names = [name for name in variants(settings) if record.fusions is None or parts(name)[0] in record.fusions]
     names += [
         f"fusion/{fusion}-{way}"
@@ -71,38 +78,12 @@ def main() -> None:
     if head["device"] not in machines(found):
         repeat(found, logits, test)
         found["also"] = [*machines(found)[1:], head["device"]]
+        write_json(record.results, found)  # or the run would be trained again next time if nothing is missing
     for seed, name in itertools.product((*seeds, *record.further), asked):
         if str(seed) in found["right"][name]:
             continue
-        right = shares_right(logits(name, seed), test)
-        found["right"][name][str(seed)] = digits(right)
-        write_json(record.results, found)
-        print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
+        keep(record.results, found, name, seed, shares_right(logits(name, seed), test))
     document(record, found)
-
-
-def begun(
-    results: Path, head: dict[str, Any], key: str, names: Sequence[str], another_machine: bool = False
-) -> dict[str, Any]:
-    """What ``results`` hold already of ``names`` under ``key``, after ``head``: what made it, and on what machine.
-
-    Raises:
-        UserError: what there is was made of something else, on a machine that this is not (unless it may be
-            ``another_machine``), or has a name that there is not.
-    """
-    known: dict[str, dict[str, Any]] = {}
-    if results.is_file():
-        found = json.loads(results.read_text(encoding="utf-8"))
-        known, made_on = found.pop(key), machines(found)
-        if another_machine or head["device"] in made_on:
-            head = {**head, "device": made_on[0], **({"also": made_on[1:]} if made_on[1:] else {})}
-        if found != head or not known.keys() <= set(names):
-            other = [name for name in {**found, **head} if found.get(name) != head.get(name)]
-            other += sorted(known.keys() - set(names))
-            elsewhere = {*other} <= {"device", "also"}
-            goes_on = "; more_seeds.py goes on from there with --another-machine" if elsewhere else ""
-            raise UserError(f"{results} was made with another {other[0]}; delete it to begin anew{goes_on}.")
-    return {**head, key: {name: known.get(name, {}) for name in names}}
 
 
 def check_page(record: Record) -> None:
@@ -118,12 +99,7 @@ def recorded(name: str) -> dict[str, Any]:
     results = RECORDS[name].results
     if not results.is_file():
         raise UserError(f"{results} is missing; run benchmarks/more_seeds.py --record {name} first.")
-    return json.loads(results.read_text(encoding="utf-8"))
-
-
-def machines(found: dict[str, Any]) -> list[str]:
-    """On which a record was made; the first decides, on the others a run came out alike."""
-    return [found["device"], *found.get("also", ())]
+    return read(results)
 
 
 def repeat(found: dict[str, Any], logits: Callable[[str, int], Tensor], test: Split) -> None:
@@ -137,28 +113,11 @@ def repeat(found: dict[str, Any], logits: Callable[[str, int], Tensor], test: Sp
     print(f"{name} seed {seed} comes out as on {found['device']}", flush=True)
 
 
-def digits(right: np.ndarray) -> str:
-    """A digit for each scene, in order: how many of its two samples are classified correctly, given their share."""
-    return "".join(str(int(2 * share)) for share in right)
-
-
-def shares(right: Mapping[str, str]) -> np.ndarray:
-    """(seeds, scenes) float64, in order of the seeds: what ``digits`` were made of."""
-    return np.array([[int(digit) / 2 for digit in right[seed]] for seed in sorted(right, key=int)])
-
-
-def complete(found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Shares of the variants that have been trained on as many seeds as any of them."""
-    most = max(map(len, found["right"].values()))
-    return {name: shares(right) for name, right in found["right"].items() if len(right) == most}
-
-
 def comparisons(found: dict[str, Any]) -> list[Comparison]:
-    """The study's comparisons, of those variants; what has taken a course in part is compared with the whole alone."""
-    accuracy = complete(found)
-    fusions = dict.fromkeys(fusion for fusion, _ in map(parts, accuracy))
-    compared = [pair for pair in pairs(list(fusions), list(DOWNSAMPLING_TITLES)) if accuracy.keys() >= set(pair)]
-    return compare(accuracy, list(filter(answers_something, compared)), found["significance"]["confidence"])
+    """The study's comparisons, of complete variants; what has taken a course in part is compared with the whole
+    alone."""
+    fusions = dict.fromkeys(fusion for fusion, _ in map(parts, complete(found)))
+    return compared(found, list(filter(answers_something, pairs(list(fusions), list(DOWNSAMPLING_TITLES)))))
 
 
 def answers_something(pair: tuple[str, str]) -> bool:
@@ -196,7 +155,7 @@ def tables(record: Record, found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     confidence = found["significance"]["confidence"]
     made = {
-        "seeds": by_seed(found),
+        "seeds": table_by_seed(found),
         "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
     }
     if record.against:
@@ -218,7 +177,7 @@ def averaged(networks: str, it: dict[str, float], confidence: float) -> str:
     )
 
 
-def by_seed(found: dict[str, Any], called: Callable[[str], str] = title) -> str:
+def table_by_seed(found: dict[str, Any], called: Callable[[str], str] = title) -> str:
     """The test accuracy of each run, and how much of it is the seed's; networks are ``called`` by their titles."""
     accuracy = complete(found)
     seeds = sorted(found["right"][next(iter(accuracy))], key=int)
@@ -248,7 +207,9 @@ def against(beside: Beside, found: dict[str, Any]) -> list[Comparison]:
 
 def on_the_same_seeds(beside: Beside, found: dict[str, Any]) -> dict[str, np.ndarray]:
     """Shares of the variants as the other training made them, on the seeds that they have in ``found``."""
-    other = held_against(beside)["right"]
+    there = held_against(beside)
+    check_same_scenes(there, found)
+    other = there["right"]
     seeds = {name: found["right"][name].keys() for name in complete(found)}
     return {
         name: shares({seed: other[name][seed] for seed in of})
@@ -259,10 +220,10 @@ def on_the_same_seeds(beside: Beside, found: dict[str, Any]) -> dict[str, np.nda
 
 def one_by_one(beside: Beside, found: dict[str, Any]) -> str:
     """What this training makes of each variant: mean accuracies, and the cells of a table of comparisons."""
-    compared, before = against(beside, found), on_the_same_seeds(beside, found)
-    head, ruler, *rows = comparison_rows(compared, found["significance"]["confidence"])
+    differences, before = against(beside, found), on_the_same_seeds(beside, found)
+    head, ruler, *rows = comparison_rows(differences, found["significance"]["confidence"])
     lines = [f"| variant | {beside.before} | {beside.after} |{after_the_first(head)}", f"| --- | --- {ruler}"]
-    for it, row in zip(compared, rows, strict=True):
+    for it, row in zip(differences, rows, strict=True):
         mean = before[it.first].mean()
         cells = [title(it.first), f"{mean:.4f}", f"{mean + it.difference.mean:.4f}"]
         lines.append(f"| {' | '.join(cells)} |{after_the_first(row)}")

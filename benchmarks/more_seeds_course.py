@@ -5,6 +5,7 @@ Beside them, one that takes the course in part.
 
 import functools
 import hashlib
+import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -138,12 +139,13 @@ def network(
 
 
 def digest(*splits: Split) -> str:
-    """Of what is seen and learned there, and on what: a network is one of the scenes and of the machine that made it.
+    """Of what is seen and learned there, and on what: a network is one of the scenes, and of the machine and the
+    versions that made it.
 
     16 hexadecimal digits.
     """
-    found = hashlib.blake2b(describe(splits[0].label.device)["device"].encode(), digest_size=8)
+    found = hashlib.blake2b(json.dumps(describe(splits[0].label.device)).encode(), digest_size=8)
     for split in splits:
-        for tensor in (split.rgb, split.range, split.label):
+        for tensor in (split.rgb, split.range, split.directions, split.label, split.scene):
             found.update(tensor.cpu().contiguous().numpy().data)
     return found.hexdigest()

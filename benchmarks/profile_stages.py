@@ -17,11 +17,12 @@ import sys
 from pathlib import Path
 
 from bench_pipeline import STAGES
-from bench_table import device_name
+from bench_table import device_name, part_of
 
 from cilp import params
 from cilp.atomic import write_json
 from cilp.console import cli
+from cilp.errors import UserError
 from cilp.training.device import describe, prepare_device
 
 WARM, PROFILED = 10, 40
@@ -91,16 +92,21 @@ def main() -> None:
     fusion = STAGES["train_fusion"]
     stages = {"train_fusion, max-pooling": fusion, "train_fusion, strided": [*fusion[:-1], "strided"], **STAGES}
     del stages["train_fusion"]
-    found = {}
+    found, failed = {}, []
+    results = Path(f"benchmarks/results/profile-{device_name(machine)}.json")
     for title, options in stages.items():
         profile = profiled(title.split(",")[0], options, device.type)
-        if profile is None:
-            print(f"{title}: not profiled; run `dvc repro` first")
+        if isinstance(profile, str):
+            print(f"{title}: not profiled: {profile}", flush=True)
+            failed.append(title)
             continue
         found[title] = on_gpu(profile) if device.type == "cuda" else on_cpu(profile)
         largest = [f"{name} {share:.0%}" for name, share in found[title]["shares"].items()]
         print(f"{title}: {', '.join(largest)}", flush=True)
-        write_json(Path(f"benchmarks/results/profile-{device_name(machine)}.json"), {**machine, "stages": found})
+        write_json(part_of(results), {**machine, "stages": found})
+    if failed:
+        raise UserError(f"{', '.join(failed)}: not profiled; what they need may be missing: run `dvc repro` first.")
+    part_of(results).replace(results)
 
 
 def on_cpu(profile: dict) -> dict:
@@ -129,13 +135,16 @@ def shares(times: dict[str, float], total: float) -> dict[str, float]:
     return {name: times[name] / total for name in largest}
 
 
-def profiled(stage: str, options: list[str], device: str) -> dict | None:
-    """Seconds of the profiled steps, and by operation the seconds it took itself on the host and on the GPU."""
+def profiled(stage: str, options: list[str], device: str) -> dict | str:
+    """Seconds of the profiled steps, and by operation the seconds it took itself on the host and on the GPU.
+
+    Of a stage that fails, the last that it says.
+    """
     command = [sys.executable, "-c", PROFILE, str(WARM), str(PROFILED), device.upper(), f"stages/{stage}.py", *options]
     environment = {**os.environ, "WANDB_MODE": "disabled"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     match = re.search(r"^PROFILE (.*)$", done.stdout, flags=re.MULTILINE)
-    return json.loads(match[1]) if match else None
+    return json.loads(match[1]) if match else (done.stderr.strip() or "it took too few steps").splitlines()[-1]
 
 
 if __name__ == "__main__":

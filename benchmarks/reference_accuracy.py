@@ -35,26 +35,30 @@ from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.loop import shuffled
 
+VARIANTS = [f"{fusion}-{downsampling}" for downsampling in ("strided", "maxpool") for fusion in theirs.FUSIONS]
+PROTOCOL = ("epochs", "batch_size", "lr", "lr_min", "xyz_scale")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variants", nargs="+", help="for example late-strided (default: all)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, metavar="VARIANT",
+                        help="for example late-strided (default: all)")  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="further seeds (default: those of the study)")
     parser.add_argument("--same-start", action="store_true", help="begin with our weights, in our order of the samples")
     arguments = parser.parse_args()
-    settings, device = params.load(), prepare_device("auto")
+    settings = params.load()
+    device = prepare_device(params.lookup(settings, "device"))
     data, machine = packed.load(Path("data/packed.pt")), describe(device)
     results = Path(f"benchmarks/results/reference-accuracy-{device_name(machine)}.json")
-    found = json.loads(results.read_text()) if results.is_file() else {**machine, "test_accuracy": {}}
-    if any(found[key] != value for key, value in machine.items()):
-        raise UserError(f"{results} is of other versions; delete it to begin anew.")
+    head = {**machine, **made_by(settings)}
+    found = json.loads(results.read_text()) if results.is_file() else {**head, "test_accuracy": {}}
+    if other := [key for key, value in head.items() if found[key] != value]:
+        raise UserError(f"{results} was made with another {other[0]}; delete it to begin anew.")
     kind = "same_start_test_accuracy" if arguments.same_start else "test_accuracy"
     runs, ours = found.setdefault(kind, {}), found.setdefault("our_test_accuracy", {})
-    for downsampling in ("strided", "maxpool"):
-        for fusion in theirs.FUSIONS:
-            name = f"{fusion}-{downsampling}"
-            if arguments.variants and name not in arguments.variants:
-                continue
+    for name in VARIANTS:
+        if name in arguments.variants:
+            fusion, _, downsampling = name.partition("-")
             protocol = settings["fusion"][fusion]
             if (protocol["batch_size"], protocol["lr_min"]) != (theirs.BATCH, theirs.LR_MIN):
                 raise UserError(
@@ -69,6 +73,7 @@ def main() -> None:
                     ours.setdefault(name, {})[seed] = our_accuracy(
                         fusion, downsampling, int(seed), settings, data, device
                     )
+                    write_json(results, found)
                 start = time.perf_counter()
                 done[seed] = their_accuracy(
                     fusion, downsampling, int(seed), protocol, (train, valid, test), arguments.same_start
@@ -78,6 +83,12 @@ def main() -> None:
                     f"{fusion}-{downsampling} seed {seed}: test accuracy {done[seed]:.4f} ({seconds:.0f} s)", flush=True
                 )
                 write_json(results, found)
+
+
+def made_by(settings: dict[str, Any]) -> dict[str, Any]:
+    """The params that decide what either loop reaches: the data, and of each fusion what the reference loop has too."""
+    return {"data": settings["data"], "fusion": {name: {key: settings["fusion"][name][key] for key in PROTOCOL}
+                                                 for name in theirs.FUSIONS}}  # fmt: skip
 
 
 def their_accuracy(

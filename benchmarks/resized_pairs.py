@@ -55,7 +55,7 @@ def resized_images(images: Tensor, factor: Tensor) -> Tensor:
 
 def resized_ranges(ranges: Tensor, factor: Tensor) -> Tensor:
     """Range images (B, 64, 64) of objects that are ``factor`` (B,) times as large, about as far away as they were."""
-    hits = ranges < MAX_RANGE
+    factor, hits = factor.to(ranges), ranges < MAX_RANGE
     distance = (ranges * hits).sum(dim=(1, 2)) / hits.sum(dim=(1, 2)).clamp(min=1)  # (B,), the mean of the returns
     relief = (ranges - distance[:, None, None]) * factor[:, None, None]
     seen = torch.stack([hits.to(ranges.dtype), torch.where(hits, relief, 0)], dim=1)

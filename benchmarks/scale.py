@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_table import device_name
+from bench_table import device_name, part_of
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -67,7 +67,8 @@ def main() -> None:
     if arguments.measure:
         print("COST " + json.dumps(measure(*arguments.measure, arguments.device)))
         return
-    rows = []
+    rows, machine = [], describe(prepare_device(arguments.device))
+    results = Path(f"benchmarks/results/scale-{device_name(machine)}.json")
     with tempfile.TemporaryDirectory() as folder:
         base, path = Path(folder) / "base.pt", Path(folder) / "packed.pt"
         whole = rendered(max(SCENES) + VALID)
@@ -78,8 +79,8 @@ def main() -> None:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             rows.append({"pairs": 2 * scenes, **json.loads(done.stdout.rpartition("COST ")[2])})
             print(rows[-1], flush=True)
-    machine = describe(prepare_device(arguments.device))
-    write_json(Path(f"benchmarks/results/scale-{device_name(machine)}.json"), {**machine, "rows": rows})
+            write_json(part_of(results), {**machine, "rows": rows})
+    part_of(results).replace(results)
     draw(rows, machine["device"])
 
 
@@ -126,11 +127,11 @@ def measure(path: Path, base: Path, device_name: str) -> dict[str, float]:
         [load_split(packed.load(file), split, device) for split in ("train", "val")] for file in (path, base)
     )
     once = TrainingParams(epochs=1, batch_size=32, lr=1e-3, lr_min=1e-6)
-    pauses, bases, peaks = [], [], [peak_resident_bytes()]
+    pauses, bases, peaks = [], [], [peak_bytes(device)]
 
     def instead() -> None:
         start = time.perf_counter()
-        peaks.append(peak_resident_bytes())  # training starts the mark anew
+        peaks.append(peak_bytes(device))  # training starts the mark anew
         with contextlib.redirect_stdout(io.StringIO()):
             done = train_classifier(build, other, valid, once, Run(51, "base"))
         bases.append(len(other) / done.cost["samples_per_second"])
@@ -143,9 +144,7 @@ def measure(path: Path, base: Path, device_name: str) -> dict[str, float]:
     start = time.perf_counter()
     train_classifier(build, InTurns.of(train, instead), valid, protocol, Run(51, "scale"))
     seconds = (time.perf_counter() - start - math.fsum(pauses)) / protocol.epochs
-    peak = max(*peaks, peak_resident_bytes())
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
+    peak = max(*peaks, peak_bytes(device))
     steps = steps_of_a_pass(len(train), protocol.batch_size, train.shard)
     return {
         "seconds": seconds, "steps": steps, "base_pairs": len(other), "base_seconds": statistics.mean(bases),
@@ -153,8 +152,13 @@ def measure(path: Path, base: Path, device_name: str) -> dict[str, float]:
     }  # fmt: skip
 
 
-def peak_resident_bytes() -> int:
-    """Most memory that the process held since its start or since the mark was reset; files that it maps count."""
+def peak_bytes(device: torch.device) -> int:
+    """Most memory since the mark was reset or the process began: what CUDA allocated, or what the process held.
+
+    Files that it maps count.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status").read_text()  # not getrusage's: that begins with what the parent held
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
 

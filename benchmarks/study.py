@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -25,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from bench_table import device_name
-from document import by_seed
+from document import figures_by_seed
 from reference_loop import FUSIONS
 
 from cilp import params
-from cilp.atomic import write_json
+from cilp.atomic import write_json, write_text
 from cilp.console import cli
 from cilp.errors import UserError
 from cilp.models.layers.blocks import DOWNSAMPLINGS
@@ -47,6 +48,8 @@ RESULTS = {
 }
 """What the reference study trained, and what is compared of it."""
 BEFORE = "before the first stage"
+MARK = ".cilp-study"
+"""File in the folder of a study that names it, as the file with its times does."""
 REFERENCE_STAGES = (
     BEFORE,
     *("check_params", "acquire", "subset", "pack", "draw_scenes", "pack_unlabelled"),
@@ -68,17 +71,22 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cilp-study-")))
         before: dict[str, Any] = {}
-        if (folder / "dvc.yaml").is_file():
-            if not path.is_file():
+        mark = folder / MARK
+        if mark.is_file():
+            before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            if before.get("study") != mark.read_text(encoding="utf-8"):
                 raise UserError(f"{folder} holds a study, but {path} with its times is missing; name a new folder.")
-            before = json.loads(path.read_text(encoding="utf-8"))
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty and holds no study that was begun; name a new folder.")
         else:
             copy(folder)
+            write_text(mark, secrets.token_hex(8))
+        which = mark.read_text(encoding="utf-8")
         done, begun, parts = before.get("stages", {}), before.get("begun", {}), before.get("parts", 0) + 1
         every = names(folder)
 
         def keep() -> None:
-            timed = {**record(done, every), "begun": begun, "parts": parts}
+            timed = {**record(done, every), "begun": begun, "parts": parts, "study": which}
             write_json(path, {**machine, **timed, **outcome(folder)})
 
         running, last = BEFORE, time.perf_counter()
@@ -109,12 +117,10 @@ def copy(folder: Path) -> None:
     """The project's files, as they are here, as a repository of their own that has run nothing yet."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]  # new files too
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if name != "dvc.lock" and Path(name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(name, folder / name)
-    for name in ("metrics", "plots", "costs", "reports"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in map(Path, filter(None, listed.split("\0"))):
+        if path.is_file() and path.parts[0] not in ("dvc.lock", "metrics", "plots", "costs", "reports"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / path)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
 
@@ -176,7 +182,7 @@ def outcome(folder: Path) -> dict[str, Any]:
             for path, cost in costs.items()
         },
         "results": {
-            name: {"figure": column, "there": by_seed(folder / name, column)}
+            name: {"figure": column, "there": figures_by_seed(folder / name, column)}
             for name, column in RESULTS.items()
             if (folder / name).is_file()
         },

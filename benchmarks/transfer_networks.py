@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from more_seeds_course import digest
 from more_seeds_networks import RANDOM_SIZE, TEST_SCENES, random_size_test
-from resized_pairs import ResizedPairs
+from resized_pairs import LARGEST, ResizedPairs
 from torch import Tensor, nn
 
 from cilp import packed, params
@@ -190,7 +190,8 @@ class Networks:
         return self._kept(name, "image_classifier", by, train)
 
     def _by(self, protocol: Course | CilpParams, way: str) -> dict[str, Any]:
-        return {**asdict(protocol), "further_pairs": len(self.scenes.unlabelled.scene) if way in MANY else 0}
+        by = {**asdict(protocol), "further_pairs": len(self.scenes.unlabelled.scene) if way in MANY else 0}
+        return {**by, "largest": LARGEST} if way == RESIZED else by
 
     def _kept(self, name: str, kind: str, made_by: dict[str, Any], train: Callable[[], Any]) -> Any:
         """The network of this name: the one that was trained so before, or a new one."""

@@ -5,29 +5,28 @@
 Needs ``data/random_size.pt`` (``dvc repro pack_random_size``). Trains ``CLASSIFIERS`` on scenes in which size tells
 nothing of the shape, and tests them on the scenes of ``more_seeds.py``. Writes what each says of each test scene to
 ``docs/transfer-seeds.json``, goes on from there when it is started again, and puts tables and picture of the seeds that
-are complete into ``docs/transfer.md``. With ``--twins``, asks each pretraining, which must be there, the twin test with
-and without matched sizes (``docs/transfer-twins.json``).
+are complete into ``docs/transfer.md``; with ``--tables`` it trains nothing. With ``--twins``, asks each pretraining the
+twin test with and without matched sizes (``docs/transfer-twins.json``); one that is not there is trained.
 """
 
 import argparse
 import itertools
-import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from more_seeds import begun, by_seed, complete, digits
+from more_seeds import table_by_seed
 from more_seeds_figure import draw
 from more_seeds_networks import TEST_SCENES, shares_right
 from more_seeds_records import chosen
+from run_records import begun, compared, complete, keep, read
 from transfer_networks import APART, AS_THERE, BOTH, MATCHED, MORE, RESIZED, Networks, Scenes, twins
 
 from cilp import params
 from cilp.atomic import write_json, write_text
 from cilp.console import cli
-from cilp.evaluation.significance import Comparison, compare
+from cilp.errors import UserError
 from cilp.report.docs import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.training.device import describe, prepare_device
@@ -106,21 +105,24 @@ DECIDES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--twins", action="store_true", help="the twin test of each pretraining")
-    asks_twins = parser.parse_args().twins
-    settings, device = params.load(), prepare_device("auto")
+    parser.add_argument("--tables", action="store_true", help="tables and picture alone")
+    arguments = parser.parse_args()
+    if arguments.tables:
+        document(read(RESULTS))
+        return
+    settings = params.load()
+    device = prepare_device(params.lookup(settings, "device"))
     head: dict[str, Any] = {
         **describe(device), **chosen(settings, DECIDES), "test_scenes": TEST_SCENES,
         "further_scenes": settings["random_size"]["pretraining"]["unlabelled"],
     }  # fmt: skip
     found = begun(RESULTS, head, "right", CLASSIFIERS)
     todo = [run for run in itertools.product(SEEDS, CLASSIFIERS) if str(run[0]) not in found["right"][run[1]]]
-    scenes = Scenes.of(settings, device) if todo or asks_twins else None
+    scenes = Scenes.of(settings, device) if todo or arguments.twins else None
     for seed, name in todo:
-        right = shares_right(Networks(seed, settings, scenes).logits(name), scenes.test)
-        found["right"][name][str(seed)] = digits(right)
-        write_json(RESULTS, found)
-        print(f"{name} seed {seed}: test accuracy {right.mean():.4f}", flush=True)
-    if asks_twins:
+        logits = Networks(seed, settings, scenes).logits(name)
+        keep(RESULTS, found, name, seed, shares_right(logits, scenes.test))
+    if arguments.twins:
         pairs = twins(settings, device)
         asked = {
             way: {
@@ -130,18 +132,27 @@ def main() -> None:
             for way in PRETRAINED
         }
         write_json(TWINS, {**head, "twin_accuracy": asked})
+    document(found)
+
+
+def document(found: dict[str, Any]) -> None:
+    """Put tables and picture into their places."""
     write_text(PAGE, insert_tables(PAGE.read_text(encoding="utf-8"), tables(found)))
     draw(FIGURE, series(found), TICKS)
 
 
 def tables(found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
-    made = {"transfer_seeds": by_seed(found, called)}
+    made = {"transfer_seeds": table_by_seed(found, called)}
     for name, asked in (("transfer_comparisons", COMPARED), ("transfer_later", COMPARED_LATER)):
-        rows = comparison_rows(comparisons(found, asked), found["significance"]["confidence"], called)
+        rows = comparison_rows(compared(found, asked), found["significance"]["confidence"], called)
         made[name] = "\n".join([*rows, ""])
     if TWINS.is_file():
-        made["transfer_twins"] = of_twins(json.loads(TWINS.read_text(encoding="utf-8"))["twin_accuracy"])
+        asked_twins = read(TWINS)
+        accuracy = asked_twins.pop("twin_accuracy")
+        if asked_twins != {name: value for name, value in found.items() if name != "right"}:
+            raise UserError(f"{TWINS} is of other pretrainings than {RESULTS}; make it anew with --twins.")
+        made["transfer_twins"] = of_twins(accuracy)
     return {name: f"# title\n\n{table}" for name, table in made.items()}
 
 
@@ -153,13 +164,6 @@ def of_twins(accuracy: dict[str, dict[str, dict[str, float]]]) -> str:
         cells = [f"{statistics.fmean(column):.4f} ± {statistics.stdev(column):.4f}" for column in columns]
         lines.append(f"| {PRETRAINED[way]} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def comparisons(found: dict[str, Any], asked: Sequence[tuple[str, str]]) -> list[Comparison]:
-    """Those of the pairs ``asked`` whose classifiers are complete."""
-    accuracy = complete(found)
-    ready = [pair for pair in asked if accuracy.keys() >= set(pair)]
-    return compare(accuracy, ready, found["significance"]["confidence"])
 
 
 def called(name: str) -> str:

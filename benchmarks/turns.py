@@ -42,7 +42,7 @@ def in_turns(run: Callable[..., T], *arguments: object) -> T:
         Exception: whatever either raises.
     """
     context, before = multiprocessing.get_context("spawn"), os.environ.get(HUGE_PAGES)
-    ends, futures = context.Pipe(), []
+    ends, futures, others = context.Pipe(), [], set(multiprocessing.active_children())
     with ExitStack() as stack:
         for (name, huge), end in zip(SIDES.items(), ends, strict=True):
             os.environ[HUGE_PAGES] = huge  # which the process inherits
@@ -56,10 +56,11 @@ def in_turns(run: Callable[..., T], *arguments: object) -> T:
         try:
             failures = [error for future in futures if (error := future.exception()) is not None]
         except BaseException:  # told to end: not after some more minutes
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             raise
-        for error in sorted(failures, key=lambda error: isinstance(error, EOFError)):  # the one that failed first
+        # the one that failed first: the other then finds nobody to hear or to tell
+        for error in sorted(failures, key=lambda error: isinstance(error, EOFError | ConnectionError)):
             raise error
         return futures[0].result()
 

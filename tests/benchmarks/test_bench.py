@@ -1,6 +1,7 @@
 """Both sides of the benchmark's rows run, on a little data; how long they take is measured elsewhere."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from clone import ENVIRONMENT, ROOT
 from synthetic import make_packed
 
 from cilp import packed
+from cilp.errors import UserError
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def bench(tmp_path, monkeypatch):
 
 def test_the_rows_that_train_run_on_both_sides(bench):
     training, rows = bench
-    training.measure_classifier(rows, "add", "strided", ">= 1.6x", peak=1e12)
+    training.measure_classifier(rows, "add", "strided", ">= 1.6x")
     training.measure_frozen(rows)
     training.measure_contrastive(rows)
     assert [row.value for row in rows.rows].count("both ran") == 3
@@ -52,6 +54,33 @@ def test_every_benchmark_can_be_imported():
     command = [sys.executable, "-c", f"import {', '.join(names)}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
+
+
+def test_the_last_whole_table_stays_until_there_is_another(bench, tmp_path):
+    import bench_table
+
+    path = tmp_path / "device.json"
+    path.write_text("of the last run")
+    rows = bench_table.Bench(torch.device("cpu"), path)
+    rows.add("a", "1.0 s", seconds=1.0)
+    assert path.read_text() == "of the last run"
+    assert json.loads((tmp_path / "device.json.part").read_text())["rows"][0]["seconds"] == 1.0
+    rows.finish()
+    assert [row["what"] for row in json.loads(path.read_text())["rows"]] == ["a"]
+    assert [file.name for file in tmp_path.glob("device*")] == ["device.json"]
+
+
+def test_a_stage_that_cannot_be_profiled_is_said_with_its_own_words(monkeypatch, tmp_path, capsys):
+    import profile_stages
+
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["profile_stages.py"])
+    monkeypatch.setattr(profile_stages, "STAGES", {"train_fusion": ["--fusion", "x", "maxpool"]})
+    monkeypatch.setattr(profile_stages, "prepare_device", lambda name: torch.device("cpu"))
+    with pytest.raises(UserError, match="train_fusion, max-pooling, train_fusion, strided: not profiled"):
+        profile_stages.main()
+    assert "not profiled: FileNotFoundError:" in capsys.readouterr().out
 
 
 def test_the_time_of_the_study_is_that_of_its_own_trainings(bench, monkeypatch):

@@ -72,7 +72,7 @@ def test_the_page_shows_the_record_and_says_no_more(few_labels):
     assert {tuple(runs) for runs in found["right"].values()} == {tuple(map(str, few_labels.SEEDS))}
     figures, accuracy = Figures(ROOT / "metrics"), few_labels.complete(found)
     lists = (few_labels.COMPARED, few_labels.COMPARED_LATER)
-    compared = [comparison for asked in lists for comparison in few_labels.comparisons(found, asked)]
+    compared = [comparison for asked in lists for comparison in few_labels.compared(found, asked)]
     assert len(compared) == sum(map(len, lists)) and len(accuracy) == len(few_labels.CLASSIFIERS)
     figures.files["significance"] = significance_json({}, compared, found["significance"]["confidence"])
     figures.files["mean"] = {name: shares.mean() for name, shares in accuracy.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cilp import packed
+from cilp import packed, params
 from cilp.errors import UserError
 from cilp.training.checkpoint import load_checkpoint
 from cilp.training.classifier import logits_of, score
@@ -97,6 +97,11 @@ def test_the_record_of_another_machine_goes_on_where_a_run_comes_out_alike(
     monkeypatch.setattr(sys, "argv", ["more_seeds.py"])
     more_seeds.main()  # known by now
     assert "comes out" not in capsys.readouterr().out
+    found.pop("also")
+    study.results.write_text(json.dumps(found))  # it is remembered where nothing is left to train, too
+    monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--another-machine"])
+    more_seeds.main()
+    assert json.loads(study.results.read_text())["also"] == [kept["device"]]
 
 
 def test_of_a_variant_that_came_later_nothing_is_known_yet(more_seeds, study, project, monkeypatch):
@@ -139,7 +144,9 @@ def test_registered_networks_stand_beside_the_same_seeds_of_the_others(
     monkeypatch.setitem(more_seeds.RECORDS, "registered", record)
     others = {"54": "212", "55": "222"}
     half = more_seeds.RECORDS["half_rate"].results
-    half.write_text(json.dumps({"right": {f"fusion/add-{way}": others for way in ("maxpool", "strided")}}))
+    settings = params.load()
+    tested_on = record.decided_by(record.trained_by(settings))
+    half.write_text(json.dumps({**tested_on, "right": {f"fusion/add-{way}": others for way in ("maxpool", "strided")}}))
     monkeypatch.setattr(sys, "argv", ["more_seeds.py", "--record", "registered", "--variants", "add-strided"])
     more_seeds.main()
     assert "add-strided, registered, seed 54: 48/48 samples" in capsys.readouterr().out

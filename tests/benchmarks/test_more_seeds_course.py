@@ -16,11 +16,13 @@ from synthetic import make_packed
 
 from cilp import packed
 from cilp.classifiers.random_size import sizes
+from cilp.errors import UserError
 from cilp.packing import pack_scenes
 from cilp.report.claims import Figures, claims_of, holds
 from cilp.report.docs import insert_tables
 from cilp.simulation.processes import rendering
 from cilp.simulation.varied import of_random_size
+from cilp.training.device import describe
 from cilp.training.inputs import load_split
 
 CPU = torch.device("cpu")
@@ -170,12 +172,16 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
             course.network(name, seed, settings, *splits)
     trained = {name: seeds for name in [*sensors, "fusion/decision-maxpool", "fusion/concat_he-maxpool"]}
     Path("docs").mkdir()
-    more_seeds.RECORDS["course"].results.write_text(
-        json.dumps({"right": {**trained, "fusion/add-maxpool": {"51": "22"}}})
-    )
+    right = {
+        "course": {**trained, "fusion/add-maxpool": {"51": "22"}},
+        "course_auxiliary": {"fusion/add-maxpool": seeds},
+    }
+    for name, runs in right.items():
+        record, machine = more_seeds.RECORDS[name], describe(torch.device("cpu"))
+        head = {**machine, **record.decided_by(record.trained_by(settings))}
+        record.results.write_text(json.dumps({**head, "right": runs}))
     for seed in map(int, seeds):
         course.network("fusion/add-maxpool", seed, settings, *splits, auxiliary=True)
-    more_seeds.RECORDS["course_auxiliary"].results.write_text(json.dumps({"right": {"fusion/add-maxpool": seeds}}))
     cues.COURSE.page.write_text("<!-- course_cues -->\n\n<!-- /course_cues -->\n")
     monkeypatch.setattr(sys, "argv", ["course_cues.py"])
     capsys.readouterr()
@@ -223,5 +229,7 @@ def test_the_tables_of_several_trainings_are_those_of_the_records(course, monkey
     monkeypatch.chdir(ROOT)
     page = (ROOT / readme_tables.PAGE).read_text(encoding="utf-8")
     assert insert_tables(page, readme_tables.tables()) == page
+    with pytest.raises(UserError, match="so: of some networks 3 seeds are recorded, of others 4; train the rest"):
+        readme_tables.line("so", {"rgb": (0.9, 3), "late": (0.9, 4)})
     row = readme_tables.line("so", {"rgb": (0.9, 3), "late": (0.98765, 3)})
     assert row == "| so | 3 | 90.0 | - | - | 98.8 | - | - | - | - |"

@@ -63,7 +63,7 @@ def test_a_study_is_timed_from_what_the_project_is_made_of_alone(study, tmp_path
 
 def test_figures_of_seeds_are_read_to_the_last_digit(study, tmp_path):
     (tmp_path / "a.csv").write_text("seed,x\n51,0.9656004136456177\n")
-    assert study.by_seed(tmp_path / "a.csv", "x") == {"51": 0.9656004136456177}
+    assert study.figures_by_seed(tmp_path / "a.csv", "x") == {"51": 0.9656004136456177}
 
 
 @pytest.mark.parametrize("device", ["NVIDIA H200", "AMD EPYC, 2 threads"])
@@ -125,9 +125,24 @@ def test_a_study_that_was_interrupted_goes_on_and_its_parts_are_summed(study, tm
         timed = json.loads(path.read_text(encoding="utf-8"))
         assert (timed["stages"], timed["missing"]) == ({study.BEFORE: 2, "first": 1, "second": seconds}, [])
         assert (timed["begun"], timed["parts"], timed["seconds"]) == ({}, 2, 3 + seconds)
+    other = json.loads(before) | {"study": "of another folder"}
+    path.write_text(json.dumps(other), encoding="utf-8")
+    with pytest.raises(UserError, match="with its times is missing; name a new folder"):
+        study.main()
     path.unlink()
     with pytest.raises(UserError, match="with its times is missing; name a new folder"):
         study.main()
+
+
+def test_a_folder_that_is_of_something_else_is_left_alone(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["study.py", "--keep", str(tmp_path)])
+    for name in ("dvc.yaml", "reports/mine.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="is not empty and holds no study that was begun; name a new folder"):
+        study.main()
+    assert (tmp_path / "reports/mine.md").read_text() == "mine" and not (tmp_path / "Makefile").exists()
 
 
 def test_a_stage_that_failed_is_none_that_is_done(study, tmp_path, monkeypatch):
@@ -142,17 +157,47 @@ def test_a_stage_that_failed_is_none_that_is_done(study, tmp_path, monkeypatch):
 
 
 def test_a_thousand_times_as_fast_is_no_miss(document):
-    assert document.reached({"measured": "1,034.2x", "to reach": ">= 300x"})
-    assert not document.reached({"measured": "134.2x", "to reach": ">= 300x"})
+    assert document.reached({"measured": "1,034.2x", "to reach": ">= 300x", "ratio": 1034.2})
+    assert not document.reached({"measured": "134.2x", "to reach": ">= 300x", "ratio": 134.2})
+
+
+def test_what_is_rounded_to_its_aim_has_missed_it(document):
+    assert not document.reached({"measured": "5.0 s", "to reach": "<= 5 s", "seconds": 5.02})
+    assert document.reached({"measured": "35 min", "to reach": "<= 35 min on 2 cores", "seconds": 2100.0})
+    assert not document.reached({"measured": "35 min", "to reach": "<= 35 min on 2 cores", "seconds": 2101.0})
+    assert document.reached({"measured": "not measured: no GPU here", "to reach": "<= 3 s"})
+
+
+def test_the_reference_loop_is_not_held_against_ours_of_other_data_or_protocols(document, tmp_path):
+    shutil.copytree(ROOT / document.RESULTS, tmp_path / "results")
+    shutil.copy(ROOT / "dvc.lock", tmp_path)
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+    def rows(text):
+        (tmp_path / "params.yaml").write_text(text)
+        tables = document.tables(tmp_path / "results", ROOT / "metrics", tmp_path / "dvc.lock")
+        return tables["accuracy"].count("\n| ") - 2
+
+    assert rows(params) == 8
+    assert rows(params.replace("scenes: 3000", "scenes: 2000")) == 0
+    assert rows(params.replace("concat: {epochs: 20", "concat: {epochs: 30")) == 0
 
 
 def test_what_it_says_in_short_is_what_was_measured(document):
-    """The ratios of an epoch, from the least to the most of all variants on CPUs, and on the GPU."""
+    """The ratios of an epoch, from the least to the most of all variants on CPUs, and on the GPU; on CPUs, of the
+    contrastive loss and of the frozen stages too, each with its slowest turn."""
     short = (ROOT / document.PAGE).read_text(encoding="utf-8").split("\n## ")[0]
-    found = {"cpu": [], "gpu": []}
+    found, apart = {"cpu": [], "gpu": []}, {}
     for path in sorted((ROOT / document.RESULTS).glob("[ain][mnv]*.json")):  # not those of other benchmarks
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = "gpu" if "NVIDIA" in content["device"] else "cpu"
         found[kind] += [row["ratio"] for row in content["rows"] if row["what"].startswith("training epoch")]
+        if kind == "cpu":
+            for what in ("contrastive loss", "frozen stages"):
+                apart.setdefault(what, []).extend(row for row in content["rows"] if row["what"].startswith(what))
     for ratios in found.values():
         assert len(ratios) % 8 == 0 and f"{min(ratios):.1f} to {max(ratios):.1f} times" in short
+    for rows in apart.values():
+        ratios = [row["ratio"] for row in rows]
+        assert f"{min(ratios):.0f} to {max(ratios):.0f} times" in short
+        assert f"({min(row['lowest'] for row in rows):.0f} in the slowest turn" in " ".join(short.split())

@@ -121,7 +121,7 @@ def test_the_page_shows_the_record_and_says_no_more(seeds):
     assert {tuple(runs) for runs in found["right"].values()} == {tuple(map(str, seeds.SEEDS))}
     figures = Figures(ROOT / "metrics")
     accuracy, lists = seeds.complete(found), (seeds.COMPARED, seeds.COMPARED_LATER)
-    compared = [comparison for asked in lists for comparison in seeds.comparisons(found, asked)]
+    compared = [comparison for asked in lists for comparison in seeds.compared(found, asked)]
     assert len(compared) == sum(map(len, lists)) and sum(map(len, seeds.series(found).values())) == len(accuracy)
     figures.files["significance"] = significance_json({}, compared, found["significance"]["confidence"])
     figures.files["mean"] = {name: shares.mean() for name, shares in accuracy.items()}

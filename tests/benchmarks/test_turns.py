@@ -41,6 +41,15 @@ def fail(side, name):
     return side.turn(name, os.getpid)
 
 
+def fail_before(side):
+    """Theirs never comes to a turn; ours has many to tell it of."""
+    if side.name == "theirs":
+        raise ValueError("theirs")
+    for _ in range(1000):
+        side.turn("ours", os.getpid)
+        time.sleep(0.01)
+
+
 def test_each_turn_is_taken_by_its_side_alone_and_told_to_the_other(turns, monkeypatch):
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "as before")
     huge, ours, taken = turns.in_turns(processes, 3)
@@ -55,6 +64,11 @@ def test_each_turn_is_taken_by_its_side_alone_and_told_to_the_other(turns, monke
 def test_a_side_that_fails_ends_both(turns, name):
     with pytest.raises(ValueError, match=f"^{name}$"):
         turns.in_turns(fail, name)
+
+
+def test_what_the_other_then_cannot_be_told_does_not_hide_why(turns):
+    with pytest.raises(ValueError, match=r"^theirs$"):
+        turns.in_turns(fail_before)
 
 
 def wait(side):
