@@ -78,8 +78,8 @@ quick: $(READY)  ## the same pipeline on a small setting, as a throwaway experim
 		dvc exp remove --quiet quick
 
 BASE ?= main
-report: $(READY)  ## what the branch does to the results, as committed: make report BASE=main
-	@PYTHONPATH=src python -m cilp.report.pull_request --base "$(BASE)" $(if $(IMAGES),--images "$(IMAGES)")
+report: $(READY)  ## what the branch does to the results, as committed: make report BASE=main [HEAD=experiment]
+	@PYTHONPATH=src python -m cilp.report.pull_request --base "$(BASE)" $(if $(HEAD),--head "$(HEAD)") $(if $(IMAGES),--images "$(IMAGES)")
 
 plots: $(READY)  ## all plots on one page, dvc_plots/index.html; make plots REVS=main compares
 	@PYTHONPATH=src python -m cilp.report.page $(REVS)

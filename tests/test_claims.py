@@ -10,6 +10,7 @@ import yaml
 from clone import ROOT, committed
 
 from cilp.classifiers.trainings import audits, conflicts
+from cilp.errors import UserError
 from cilp.evaluation.models import fusions
 from cilp.report import claimed
 from cilp.report.claims import CLAIM, Figures, claims_of, holds
@@ -111,3 +112,6 @@ def test_claims_that_fail_are_listed_with_what_is_there_instead(tmp_path, monkey
     with pytest.raises(SystemExit) as stopped:
         claimed.main()
     assert stopped.value.code == 0
+    monkeypatch.setattr(sys, "argv", ["claimed.py", "--metrics", "metrix"])
+    with pytest.raises(UserError, match="metrix is no folder; name one with figures"):
+        claimed.main()

@@ -2,6 +2,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from clone import ROOT
 
@@ -51,7 +52,16 @@ def test_a_terminal_gets_a_bar_with_figures_and_rate(capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("problem", "code", "message"),
-    [(UserError("lower it."), 2, "error: lower it.\n"), (KeyboardInterrupt(), 130, "interrupted\n")],
+    [
+        (UserError("lower it."), 2, "error: lower it.\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ..."),
+            2,
+            "error: The GPU's memory is too small (CUDA out of memory); free some of it, use fewer scenes, or set "
+            "device to cpu.\n",
+        ),
+    ],
 )
 def test_problems_of_the_user_are_one_line_and_an_exit_code(capsys, problem, code, message):
     def main():

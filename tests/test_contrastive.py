@@ -1,10 +1,14 @@
 import itertools
 import math
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from bits import weights
+from clone import ROOT
 from synthetic import make_packed
 from torch.nn.functional import log_softmax, normalize
 
@@ -198,6 +202,23 @@ def test_mirroring_needs_symmetric_angles(packed):
     load_training_pairs(packed, askew, False, CPU)
     with pytest.raises(UserError, match=r"set cilp\.mirror to false"):
         load_training_pairs(packed, askew, True, CPU)
+
+
+def test_angles_that_cannot_be_mirrored_are_refused_before_anything_trains(packed, tmp_path, monkeypatch):
+    """By the stage that packs them; without mirroring they pass."""
+    stage = runpy.run_path(str(ROOT / "stages/pack.py"))
+    askew, written = replace(packed, zenith=packed.zenith - 0.25), tmp_path / "data/packed.pt"
+    for name, value in (("read_export", lambda path: []), ("pack", lambda pairs: askew)):
+        monkeypatch.setitem(stage["main"].__globals__, name, value)
+    monkeypatch.setattr(sys, "argv", ["pack.py"])
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("cilp: {mirror: true}")
+    with pytest.raises(UserError, match=r"set cilp\.mirror to false"):
+        stage["main"]()
+    assert not written.exists()
+    Path("params.yaml").write_text("cilp: {mirror: false}")
+    stage["main"]()
+    assert written.exists()
 
 
 def test_pretraining_gets_the_training_split_and_the_whole_pool(packed):

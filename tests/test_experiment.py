@@ -42,6 +42,7 @@ def study(tmp_path, monkeypatch):
         (["cilp.steps=glob(*)"], "is not supported"),
         (["other.yaml:cilp.steps=5"], "-S other.yaml: the study has one file of params, params.yaml; name none."),
         (["seeds=[51,", "52]"], "-S seeds=[51, -S 52]: "),
+        (["seeds=[51,", "52]"], "; write KEY=VALUE, without blanks in SET, with a key of params.yaml."),
         (["cilp.steps=range(1,100000)"], "-S asks for 99,999 combinations; at most 1,000 are legal."),
     ],
 )
@@ -92,7 +93,7 @@ def test_whatever_is_set_is_accepted_or_refused_in_one_sentence(study):
 
 def test_all_options_go_on_to_dvc_once_they_are_checked(study, monkeypatch):
     started = []
-    monkeypatch.setattr("os.execv", lambda program, command: started.append(command))
+    monkeypatch.setattr("os.execve", lambda program, command, environment: started.append(command))
     options = ["--queue", "-S", "cilp.steps=10", "--set-param=seeds=[1,2]", "--name", "short", "train_lidar"]
     monkeypatch.setattr(sys, "argv", ["experiment", *options])
     experiment.main()
@@ -103,11 +104,29 @@ def test_all_options_go_on_to_dvc_once_they_are_checked(study, monkeypatch):
     assert len(started) == 1
 
 
+def test_where_git_knows_of_no_author_it_is_told_of_one(study, monkeypatch):
+    """Else DVC refuses to put aside what `make repro` has left uncommitted; whoever has a name keeps it."""
+    monkeypatch.setenv("HOME", str(study))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("GIT_CONFIG_GLOBAL", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    environments = []
+    monkeypatch.setattr("os.execve", lambda program, command, environment: environments.append(environment))
+    monkeypatch.setattr(sys, "argv", ["experiment"])
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "me")
+    monkeypatch.delenv("GIT_AUTHOR_EMAIL", raising=False)
+    experiment.main()
+    (study / ".gitconfig").write_text("[user]\nname = me\nemail = me@home\n")
+    experiment.main()
+    without, known = ({key: it.get(f"GIT_AUTHOR_{key}") for key in ("NAME", "EMAIL")} for it in environments)
+    assert without == {"NAME": "me", "EMAIL": "cilp@localhost"} and known == {"NAME": "me", "EMAIL": None}
+
+
 @pytest.mark.parametrize("how", ["--temp", "--queue"])
 def test_code_that_a_copy_would_lack_is_named_before(study, monkeypatch, how):
     """DVC copies what git tracks, or has in its index."""
     started = []
-    monkeypatch.setattr("os.execv", lambda *command: started.append(command))
+    monkeypatch.setattr("os.execve", lambda *command: started.append(command))
     run(study, "git", "init", "--quiet")
     (study / ".gitignore").write_text("ignored.py\n")
     for name in ("src/cilp/models/fusion/maximum.py", "src/ignored.py", "notes.py", "src/notes.txt"):

@@ -1,5 +1,7 @@
 """Stages that are killed, or told to stop: what they leave, and how they go on."""
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -107,6 +109,29 @@ def heed_signals():
     """Those that a job in the background, or below nohup, ignores."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_experiment_that_is_ended_leaves_git_on_its_branch(changing, number):
+    """In the work tree, where DVC takes HEAD off it; and no stage that goes on."""
+    branch = run(changing, "git", "symbolic-ref", "HEAD")
+    settings = ["-S", "fusion.late.epochs=10000", "-S", "fusion.late.batch_size=2"]
+    command = [sys.executable, "-m", "cilp.pipeline.warm", "dvc", "exp", "run", *settings, "train_fusion@late-maxpool"]
+    experiment = subprocess.Popen(
+        command, cwd=changing, env={**ENVIRONMENT, "WANDB_MODE": "disabled"}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=heed_signals,
+    )  # fmt: skip
+    try:
+        said = iter(experiment.stdout.readline, "")
+        assert any("late-maxpool seed 51: " in line for line in said)
+        assert subprocess.run(["git", "symbolic-ref", "-q", "HEAD"], cwd=changing, check=False).returncode
+        os.killpg(experiment.pid, number)
+        assert "Traceback" not in "".join(said)  # to the end of the last process that can say something
+        assert experiment.wait(30) == 128 + number
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(experiment.pid, signal.SIGKILL)
+    assert run(changing, "git", "symbolic-ref", "HEAD") == branch
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,8 @@ def test_the_notebook_runs_outside_colab(project, tmp_path):
     assert "Running stage 'significance'" in shown
     assert "at once: True" in shown
     assert "Running stage 'predict'" not in shown
-    for fact in ("| metric | late | Hadamard |", "recall@1", "image/png"):
+    tried = ("| test accuracy | workspace |", "| fusion/late-maxpool | 0.")
+    for fact in ("| metric | late | Hadamard |", "recall@1", "image/png", *tried):
         assert fact in shown
     assert not any(
         output.get("output_type") == "error" for cell in notebook.cells for output in cell.get("outputs", [])

@@ -122,7 +122,8 @@ def project(tmp_path_factory):
     (project / "metrics/fusion_comparison.json").write_text("{}")  # which the tables show
     (project / "plots/fusion_loss_curves.png").write_bytes(b"after")
     (project / "README.md").write_text(
-        "<!-- holds: rgb2lidar:test_accuracy > 0.6 --> <!-- holds: lidar:test_accuracy > 0.9 -->"
+        "<!-- holds: rgb2lidar:test_accuracy > 0.6 --> <!-- holds: lidar:test_accuracy > 0.9 --> "
+        "<!-- holds: fusion/late-maxpool:test_accuracy > 0.8 -->"
     )
     (project / "docs").mkdir()
     (project / "docs/results.md").write_text("<!-- holds: audit/a:b > 0 -->")
@@ -175,9 +176,11 @@ def test_params_data_and_pictures_before_and_after(project, text):
 
 def test_claims_of_the_pages_that_do_not_follow_are_told_with_what_is_there(project, text, tmp_path):
     section = text.partition("## What the pages claim")[2].partition("\n## ")[0]
-    assert "**2 of 3 claims do not follow from these figures**" in section
-    assert "| README.md | `lidar:test_accuracy > 0.9` | 0.6000 |" in section
-    assert "| docs/results.md | `audit/a:b > 0` | metrics/audit/a.json is missing;" in section
+    mine, _, before = section.partition("<details><summary>2 that did not follow before either</summary>")
+    assert "**1 of 4 claims followed from the figures of `main` " in mine and "and do not from these**" in mine
+    assert "| README.md | `fusion/late-maxpool:test_accuracy > 0.8` | 0.7433 |" in mine
+    assert "| README.md | `lidar:test_accuracy > 0.9` | 0.6000 |" in before
+    assert "| docs/results.md | `audit/a:b > 0` | metrics/audit/a.json is missing;" in before
     assert "## What the pages claim" not in report(project, "--head", "main", "--output", str(tmp_path))
     there = read_revision("variation", tmp_path / "there", project).root
     assert [path.name for path in (there / "docs").iterdir()] == ["results.md"]
@@ -223,6 +226,15 @@ def test_without_twins_a_higher_loss_is_worse_and_what_is_gone_is_said(project, 
     assert "Whether the data are the same is not known" in text
     assert line(before, "| CILP | =")[3] == "other figures"
     assert line(before, "| CILP | twin test")[2:] == ["not measured", "no longer there"]
+
+
+def test_an_experiment_is_reported_on_by_its_name(project, tmp_path):
+    """As DVC keeps it: by the commit that it began at, below ``refs/exps``."""
+    sha, start = git(project, "rev-parse", "variation"), git(project, "rev-parse", "variation~1")
+    git(project, "update-ref", f"refs/exps/{start[:2]}/{start[2:]}/slow-late", sha)
+    text = report(project, "--head", "slow-late", "--output", str(tmp_path / "a"))
+    assert text.startswith(f"# Results of `slow-late` (`{sha[:7]}`), compared with `main` (`{start[:7]}`)")
+    assert line(text, "| `fusion.late.lr`")[2] == "`0.0005`"
 
 
 def test_a_base_that_is_not_there_is_refused(project, tmp_path):

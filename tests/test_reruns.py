@@ -32,6 +32,7 @@ OF_NO_FUSION = [f"random_size.{key}" for key in ("train", "valid", "auxiliary_lo
 """And what decides of no fusion how it is trained."""
 READ_TO_REFUSE = {
     "acquire": ["data.subset", "data.test"],
+    "pack": ["cilp.mirror"],
     "compare_fusion": ["fusion"],
     "ablate_strided": ["fusion"],
     **{

@@ -153,6 +153,15 @@ def test_the_batches_of_cilp_on_random_sizes_are_of_all_its_pairs():
         check(settings)
 
 
+def test_where_scenes_are_drawn_it_is_known_how_many_train_whatever_the_source():
+    settings = changed("data_efficiency.scenes", [801])
+    settings["data"] |= {"source": "hub", "splits": "given"}  # the source may have more
+    check(settings)
+    settings["data"]["splits"] = "drawn"
+    with pytest.raises(UserError, match=r"data_efficiency\.scenes asks for 801 scenes, but 800 train; lower it"):
+        check(settings)
+
+
 def test_batches_of_data_that_is_not_simulated_are_left_to_the_stages():
     """How many samples there are is not known before the data are."""
     settings = changed("lidar.batch_size", 5000)

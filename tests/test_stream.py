@@ -1,5 +1,7 @@
 """Data larger than memory trains like data in memory, except for the order of its samples."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from synthetic import make_packed
@@ -62,6 +64,13 @@ def test_what_fits_or_lies_in_no_file_stays_in_memory(path, tight, monkeypatch):
     monkeypatch.setitem(stream.RESIDENT_BYTES, "cpu", 10**9)
     split = load_split(packed.load(path), "train", CPU)
     assert isinstance(split.rgb, torch.Tensor) and split.shard is None
+
+
+def test_of_a_small_gpu_half_is_left_to_the_training(monkeypatch):
+    for gigabytes, most in ((8, 4), (15, 7.5), (140, 16)):
+        card = SimpleNamespace(total_memory=gigabytes * 2**30)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, card=card: card)
+        assert stream.resident_bytes(torch.device("cuda", 0)) == most * 2**30
 
 
 def test_batches_lie_in_one_shard_and_every_sample_comes_once_a_pass():

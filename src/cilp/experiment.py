@@ -46,7 +46,8 @@ def main() -> None:
         check_tracked(options.copy_paths)
     mend()
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "cilp.pipeline.quick_dvc", "exp", "run", *sys.argv[1:]])
+    command = [sys.executable, "-m", "cilp.pipeline.quick_dvc", "exp", "run", *sys.argv[1:]]
+    os.execve(sys.executable, command, {**author(), **os.environ})
 
 
 def check_overrides(overrides: Sequence[str], path: Path = params.PARAMS_FILE) -> int:
@@ -84,8 +85,24 @@ def check_overrides(overrides: Sequence[str], path: Path = params.PARAMS_FILE) -
     except (InvalidArgumentError, HydraException, OmegaConfBaseException, *UNREADABLE) as error:
         said = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         given = shown(" -S ".join(overrides))
-        raise UserError(f"-S {given}: {said}; write KEY=VALUE with a key of {params.PARAMS_FILE}.") from None
+        blanks = "" if all(map(_closed, overrides)) else ", without blanks in SET"
+        raise UserError(f"-S {given}: {said}; write KEY=VALUE{blanks}, with a key of {params.PARAMS_FILE}.") from None
     return len(points)
+
+
+def _closed(text: str) -> bool:
+    """Whether every bracket that is opened is closed, which what make has cut at a blank is not."""
+    return all(text.count(one) == text.count(other) for one, other in ("[]", "{}", "()"))
+
+
+def author() -> dict[str, str]:
+    """What git has to be told where it knows of no author: else DVC cannot put uncommitted results aside, as it does
+    before an experiment."""
+    named: dict[str, str] = {}
+    for key, default in (("name", "cilp"), ("email", "cilp@localhost")):
+        if subprocess.run(["git", "config", f"user.{key}"], capture_output=True, check=False).returncode:
+            named |= {f"GIT_{role}_{key.upper()}": default for role in ("AUTHOR", "COMMITTER")}
+    return named
 
 
 def check_tracked(copied: Sequence[str] = ()) -> None:

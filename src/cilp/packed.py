@@ -72,6 +72,16 @@ class Packed:
         return slice(int(members[0]), int(members[-1]) + 1)
 
 
+def check_mirror(packed: Packed) -> None:
+    """``UserError`` unless every LiDAR's angle k is the opposite of its angle 64 - k, as ``cilp.mirror`` assumes."""
+    for angles in (packed.azimuth, packed.zenith):
+        if not torch.allclose(angles[:, 1:], -angles[:, 1:].flip(1), rtol=0, atol=1e-4):
+            raise UserError(
+                "cilp.mirror needs LiDAR angles that are symmetric about the axis, (k - 32) / 2 degrees; these are "
+                "not: set cilp.mirror to false."
+            )
+
+
 def save(packed: Packed, path: Path) -> None:
     """Write the packed file; equal tensors give equal bytes."""
     if not bool((packed.split[1:] >= packed.split[:-1]).all()):

@@ -331,7 +331,8 @@ def _check_data_efficiency(settings: dict[str, Any], data: DataParams) -> list[i
     if asked.fusion not in FUSIONS:
         raise UserError(f"data_efficiency.fusion is {asked.fusion!r}; legal values: {', '.join(FUSIONS)}.")
     there = data.subset - data.valid
-    if data.source == "simulate" and max(asked.scenes, default=0) > there:
+    known = data.source == "simulate" or data.splits == "drawn"  # else a source may say which scenes train
+    if known and max(asked.scenes, default=0) > there:
         raise UserError(
             f"data_efficiency.scenes asks for {max(asked.scenes)} scenes, but {there} train; lower it or raise "
             "data.subset."

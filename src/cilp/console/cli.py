@@ -43,6 +43,7 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
     except Exception as error:
         message = _no_space(error) or (str(error) if isinstance(error, UserError) else _missing(error))
+        message = message or _no_memory(error)
         if message is None:
             raise
         print(f"error: {without_credentials(message)}", file=sys.stderr)
@@ -73,6 +74,17 @@ def _no_space(error: BaseException) -> str | None:
         f"Results cannot be written ({reason}{where}); free some space on the disks of {places[0]} and of {places[1]}, "
         "then run it again."
     )
+
+
+def _no_memory(error: BaseException) -> str | None:
+    """What to say if a GPU's memory was too small outside of a step, which says more: for the data, or to evaluate.
+
+    ``torch.OutOfMemoryError`` by its name, since much that runs here does without PyTorch.
+    """
+    if type(error).__name__ != "OutOfMemoryError":
+        return None
+    said = str(error).partition(". ")[0]
+    return f"The GPU's memory is too small ({said}); free some of it, use fewer scenes, or set device to cpu."
 
 
 def _missing(error: BaseException) -> str | None:

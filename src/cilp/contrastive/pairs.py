@@ -11,8 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cilp.errors import UserError
-from cilp.packed import Packed
+from cilp.packed import Packed, check_mirror
 from cilp.sensors import ray_directions
 from cilp.training.inputs import Pairs
 from cilp.training.loop import Batch
@@ -62,7 +61,7 @@ def load_training_pairs(data: Packed, pool: Packed | None, mirror: bool, device:
         sources.append((pool, slice(None)))
     if mirror:
         for source, _ in sources:
-            _check_mirror(source)
+            check_mirror(source)
     return load_pairs(sources, device)
 
 
@@ -121,13 +120,3 @@ def _whole(counts: list[int], size: int) -> Tensor:
         taken += range(first, first + count)
         room = room - count or size
     return torch.tensor(taken)
-
-
-def _check_mirror(packed: Packed) -> None:
-    """Raise ``UserError`` unless every LiDAR's angle k is the opposite of its angle 64 - k, as mirroring assumes."""
-    for angles in (packed.azimuth, packed.zenith):
-        if not torch.allclose(angles[:, 1:], -angles[:, 1:].flip(1), rtol=0, atol=1e-4):
-            raise UserError(
-                "cilp.mirror needs LiDAR angles that are symmetric about the axis, (k - 32) / 2 degrees; these are "
-                "not: set cilp.mirror to false."
-            )

@@ -16,11 +16,13 @@ import json
 import os
 import pickle
 import re
+import signal
 import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from cilp.atomic import write_text
@@ -45,15 +47,41 @@ def run() -> NoReturn:
 
 
 def main() -> int:
+    ended = unwinding()
     hashes, parse = quicken()
     from dvc.cli import main as dvc
 
     parse.load(KNOWN)
     try:
-        return dvc(sys.argv[1:])
+        code = dvc(sys.argv[1:])
     finally:
         hashes.save()
         parse.save(KNOWN)
+    return 128 + ended[0] if ended else code
+
+
+def unwinding() -> list[int]:
+    """Have a termination, or a terminal that is closed, unwind DVC as Ctrl-C does, once: numbers of such signals.
+
+    By itself DVC would end at once, and leave git on no branch if an experiment was running in the work tree.
+    """
+    ended: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        if ended:  # a terminal tells both DVC and who started it, which tells DVC again
+            return
+        ended.append(number)
+        import psutil
+
+        for child in psutil.Process().children():  # the stage, which DVC would not wait for
+            with contextlib.suppress(psutil.Error):
+                child.send_signal(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # below nohup it stays ignored
+            signal.signal(number, end)
+    return ended
 
 
 def quicken() -> "tuple[Hashes, Remembering]":

@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, default=Path("metrics"), help="the figures' folder (default: metrics)")
     parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="(default: README.md and docs/)")
     arguments = parser.parse_args()
+    if not arguments.metrics.is_dir():
+        raise UserError(f"{arguments.metrics} is no folder; name one with figures, such as metrics.")
     figures, failed = Figures(arguments.metrics), False
     for page in arguments.pages or pages():
         checked = check([page.read_text(encoding="utf-8")], figures)

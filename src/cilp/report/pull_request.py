@@ -56,8 +56,8 @@ Seeds = Mapping[int, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", default="main", help="what to compare with: a branch, tag or commit (default: main)")
-    parser.add_argument("--head", default="HEAD", help="what to report on (default: HEAD, as committed)")
+    parser.add_argument("--base", default="main", help="what to compare with: a branch, tag, commit (default: main)")
+    parser.add_argument("--head", default="HEAD", help="what to report on, or an experiment (default: HEAD)")
     parser.add_argument("--output", type=Path, default=Path("report"), help="folder to write (default: report)")
     parser.add_argument("--images", help="where committed files are served, up to the commit")
     arguments = parser.parse_args()
@@ -89,7 +89,7 @@ def report(base: Revision, head: Revision, image: Image) -> str:
     sections = [
         f"# Results of {head}, compared with {base}",
         *_verdicts(base, head, before, after),
-        *_claims(head),
+        *_claims(base, head),
         "## What was changed",
         _changed_params(before, after),
         _data_note(base, head),
@@ -179,24 +179,37 @@ def _seeds_of(path: Path) -> dict[str, dict[int, float]] | None:
 # what the pages say
 
 
-def _claims(head: Revision) -> Iterator[str]:
-    """Whether what the pages claim follows from the figures beside them, and what to rewrite if not."""
-    figures, count, rows = Figures(head.root / "metrics"), 0, []
+def _claims(base: Revision, head: Revision) -> Iterator[str]:
+    """Whether what the pages claim follows from the figures beside them, and what to rewrite if not.
+
+    What did not follow from the figures of ``base`` either stands apart: it is no doing of the branch.
+    """
+    here, there = (Figures(side.root / "metrics") for side in (head, base))
+    count, rows, before = 0, [], []
     for page in pages(head.root):
-        checked = check([page.read_text(encoding="utf-8")], figures)
+        text = page.read_text(encoding="utf-8")
+        checked, known = check([text], here), check([text], there).failing
         count += checked.count
-        name = page.relative_to(head.root)
-        rows += [
-            [f"{name}", f"`{claim}`", there.replace(f"{head.root}/", "")] for claim, there in checked.failing.items()
-        ]
-    if count:
-        yield "## What the pages claim"
+        for claim, said in checked.failing.items():
+            row = [f"{page.relative_to(head.root)}", f"`{claim}`", said.replace(f"{head.root}/", "")]
+            (before if claim in known else rows).append(row)
+    if not count:
+        return
+    yield "## What the pages claim"
+    head_row = ["page", "claim", "here"]
     if rows:
-        said = f"**{len(rows)} of {count} claims do not follow from these figures**"
-        yield f"{said}; the sentences above them need rewriting."
-        yield _table(["page", "claim", "here"], rows)
-    elif count:
-        yield f"All {count} claims follow from these figures."
+        yield (
+            f"**{len(rows)} of {count} claims followed from the figures of {base} and do not from these**; the "
+            "sentences above them need rewriting."
+        )
+        yield _table(head_row, rows)
+    else:
+        besides = f", but for {len(before)} that did not follow from those of {base} either" if before else ""
+        yield f"All {count} claims follow from these figures{besides}."
+    if before:
+        yield f"<details><summary>{len(before)} that did not follow before either</summary>"
+        yield _table(head_row, before)
+        yield "</details>"
 
 
 # what was changed

@@ -1,6 +1,7 @@
 """Results and pages committed in a git revision, read without checking anything out or pulling data."""
 
 import io
+import re
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -29,11 +30,9 @@ def read_revision(name: str, target: Path, repository: Path = Path()) -> Revisio
     """Copy the results and pages committed in revision ``name`` of ``repository`` into the empty folder ``target``.
 
     Raises:
-        UserError: there is no such revision, or it holds no params.
+        UserError: there is no such revision or experiment, or it holds no params.
     """
-    sha = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
-    if not sha:
-        raise UserError(f"{name} is no revision of this repository; name a branch, tag or commit, or fetch it first.")
+    sha = commit_of(name, repository)
     listed = _git(repository, "ls-tree", "-r", "--name-only", "-z", sha, "--", *RESULTS, *PAGES).split("\0")[:-1]
     paths = [path for path in listed if not path.startswith("docs/") or path.endswith(".md")]
     if "params.yaml" not in paths:
@@ -45,12 +44,29 @@ def read_revision(name: str, target: Path, repository: Path = Path()) -> Revisio
     return Revision(name, sha, target)
 
 
+def commit_of(name: str, repository: Path = Path()) -> str:
+    """The commit of a branch, tag or other revision, or of the latest experiment that DVC keeps by this ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    if sha := _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip():
+        return sha
+    latest = ["for-each-ref", "--sort=-committerdate", "--count=1", "--format=%(objectname)"]
+    if re.fullmatch(r"[\w-]+", name) and (sha := _git(repository, *latest, f"refs/exps/*/*/{name}").strip()):
+        return sha
+    raise UserError(
+        f"{name} is no revision of this repository and no experiment; name a branch, tag or commit, or fetch it first."
+    )
+
+
 def fork_point(base: str, head: str, repository: Path = Path()) -> str:
     """The commit at which ``head`` left ``base``: what came into ``base`` since is no change of ``head``.
 
     ``base`` itself, if the two have no common history here (as in a shallow clone).
     """
-    return _git(repository, "merge-base", base, head).strip() or base
+    sides = [commit_of(name, repository) for name in (base, head)]
+    return _git(repository, "merge-base", *sides).strip() or sides[0]
 
 
 def current_branch(repository: Path = Path()) -> str:

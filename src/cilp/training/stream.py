@@ -10,7 +10,7 @@ from torch import Tensor
 from cilp import packed
 
 RESIDENT_BYTES = {"cpu": 2 * 2**30, "cuda": 16 * 2**30}
-"""Images and ranges of a training set that take more than this are streamed."""
+"""Images and ranges of a training set that take more than this are streamed, or more than half of a GPU's memory."""
 SHARD = 8192
 """Rows that are in memory together, 256 MiB of images and ranges. Batches are drawn within a shard, and shards come in
 random order. Packed samples are ordered by scene, so that a shard has as many cubes as spheres."""
@@ -74,11 +74,17 @@ def pixels(sources: Sequence[Source], device: torch.device) -> tuple[Tensor | St
     """
     fields = [(data.rgb[rows], data.range[rows]) for data, rows in sources]
     files = [data.path for data, _ in sources]
-    if sum(rgb.nbytes + ranges.nbytes for rgb, ranges in fields) > RESIDENT_BYTES[device.type] and all(files):
+    if sum(rgb.nbytes + ranges.nbytes for rgb, ranges in fields) > resident_bytes(device) and all(files):
         spans = [(data.path, *rows.indices(len(data.label))[:2]) for data, rows in sources]
         return Streamed(spans, "rgb", device), Streamed(spans, "range", device)
     rgb, ranges = zip(*fields, strict=True)
     return _copied(rgb, device), _copied(ranges, device)
+
+
+def resident_bytes(device: torch.device) -> int:
+    """What of a training set may lie on ``device``."""
+    most = RESIDENT_BYTES[device.type]
+    return min(most, torch.cuda.get_device_properties(device).total_memory // 2) if device.type == "cuda" else most
 
 
 def _copied(parts: Sequence[Tensor], device: torch.device) -> Tensor:
