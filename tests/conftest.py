@@ -16,11 +16,17 @@ import cilp  # noqa: F401 - before PyTorch, so that no garbage is looked for whi
 
 _settings = Path(tempfile.mkdtemp(prefix="settings-"))
 (_settings / "tmp").mkdir()
-for name in [name for name in os.environ if name.startswith(("FIFTYONE_", "WANDB_", "DVC_"))]:
+OF_TOOLS = ("FIFTYONE_", "WANDB_", "DVC_", "HF_", "KAGGLE", "AWS_", "TRITON_")
+for name in [name for name in os.environ if name.startswith(OF_TOOLS)]:
     del os.environ[name]
 os.environ |= {
     "OMP_NUM_THREADS": "1",  # other workers work at the same time, and what fails beside them has the same bits alone
+    "LC_ALL": "C.UTF-8",  # what git says is matched, in its own words
     "DVC_NO_ANALYTICS": "1",
+    "DVC_GLOBAL_CONFIG_DIR": str(_settings / "dvc"),
+    "DVC_SYSTEM_CONFIG_DIR": str(_settings / "dvc"),
+    "DVC_SITE_CACHE_DIR": str(_settings / "dvc-site"),  # which gains a folder for every clone that there ever was
+    "TRITON_CACHE_DIR": str(_settings / "triton"),
     "FIFTYONE_DO_NOT_TRACK": "1",
     "FIFTYONE_CONFIG_PATH": str(_settings / "fiftyone.json"),  # read when fiftyone is imported, hence not in a fixture
     "MPLCONFIGDIR": str(_settings / "matplotlib"),

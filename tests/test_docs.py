@@ -57,6 +57,19 @@ def test_every_command_and_file_that_a_page_names_exists(page):
         assert not heading or heading in anchors(file.read_text()), name
 
 
+def test_the_readme_counts_the_predictions_as_the_results_do():
+    words = {"three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+    said = re.search(
+        r"Of (\w+) predictions that .*, (\w+) hold, (\w+) hold in part and (\w+) fail", (ROOT / "README.md").read_text()
+    )
+    table = (ROOT / "docs/results.md").read_text().partition("### What was predicted")[2].partition("All other")[0]
+    rows = re.findall(r"\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", table, re.MULTILINE)
+    assert len(rows) >= 5
+    assert [sum(map(int, column)) for column in zip(*rows, strict=True)] == [
+        words.get(word) or int(word) for word in said.groups()
+    ]
+
+
 def test_every_page_is_found_from_the_readme():
     named = {
         Path(name.partition("#")[0])

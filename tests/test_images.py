@@ -174,9 +174,10 @@ def stage(packed, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr("cilp.training.unfinished.SECONDS_BETWEEN_SAVES", 0.0)
 
-    def train(told_by):
-        path, arguments = Path("models/random_size/lidar/seed-51.pt"), EMBEDDER.arguments()
-        save_checkpoint(path, teacher(told_by), "lidar", arguments, {}, 51)
+    def train(told_by=None):
+        if told_by is not None:
+            path, arguments = Path("models/random_size/lidar/seed-51.pt"), EMBEDDER.arguments()
+            save_checkpoint(path, teacher(told_by), "lidar", arguments, {}, 51)
         main()
 
     return train
@@ -207,6 +208,8 @@ def test_an_interrupted_run_does_not_go_on_with_another_teacher(stage, monkeypat
     monkeypatch.setattr("cilp.training.unfinished.UnfinishedRuns.clear", lambda self: None)
     stage(told_by=0)
     assert "goes on after" not in capsys.readouterr().out
+    stage()
+    assert "goes on after" in capsys.readouterr().out
     stage(told_by=1)
     assert "goes on after" not in capsys.readouterr().out
 

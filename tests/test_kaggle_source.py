@@ -46,7 +46,6 @@ def npy(array):
 @pytest.fixture
 def client(tmp_path, monkeypatch):
     """kagglehub with a cache and a configuration of its own, and nobody's credentials."""
-    pytest.importorskip("kagglehub")
     for name in [name for name in os.environ if name.startswith("KAGGLE")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -27,8 +27,10 @@ def test_a_grid_is_queued_compared_and_the_best_applied(changing, warm):
     run(changing, "dvc", "exp", "run", "--queue", "-S", "fusion.late.lr=0.0005,0.0001", *only)
     background(changing, "dvc", "queue", "start", "--jobs", "2", WANDB_MODE="disabled", **warm)
     wait_until(changing, "2 active, 0 idle|1 active, 1 idle|0 active, 2 idle")
-    shown = wait_until(changing, "0 active, 0 idle")
-    assert len(finished(changing)) == 2, shown
+    deadline = time.monotonic() + 100
+    while len(finished(changing)) < 2:  # a worker that is busy may not answer in time, and counts as none
+        assert time.monotonic() < deadline, run(changing, "dvc", "queue", "status")
+    wait_until(changing, "0 active, 0 idle")
     table = run(changing, "dvc", "exp", "show", "--only-changed", "--md").splitlines()
     columns = [column.strip() for column in table[0].split("|")]
     assert any("late" in column and column.endswith("lr") for column in columns)
@@ -67,7 +69,9 @@ def finished(project):
 @pytest.fixture
 def remote():
     """Address and settings of a DVC remote: a bucket on a stand-in for S3 on loopback."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
@@ -137,7 +141,9 @@ def test_the_notebook_runs_outside_colab(project, tmp_path):
 
     Stages start at once because the notebook has them do so: nothing here does.
     """
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    import nbclient
+    import nbformat
+
     copy = shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("wandb"), symlinks=True)
     notebook = nbformat.read(ROOT / "notebooks/colab.ipynb", as_version=4)
     settings = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]

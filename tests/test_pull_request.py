@@ -1,14 +1,17 @@
 """The report of a branch against its base, made in a temporary repository that holds the committed results."""
 
+import contextlib
 import csv
+import io
 import json
 import subprocess
 import sys
 
 import pytest
 import yaml
-from clone import ROOT
+from clone import ENVIRONMENT, ROOT
 
+from cilp.report import pull_request
 from cilp.report.revisions import read_revision
 from cilp.report.verdict import BETTER, NO_SPREAD, NOISE, ONE_SEED, UNCHANGED, WORSE, judge
 from cilp.training.seeds import write_metrics, write_rows
@@ -29,7 +32,8 @@ CILP = {
 
 def git(project, *arguments):
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=project, capture_output=True, text=True, check=True)
+    command = ["git", *identity, *arguments]
+    done = subprocess.run(command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
@@ -49,7 +53,19 @@ runpy.run_module("cilp.report.pull_request", run_name="__main__", alter_sys=True
 """
 
 
-def report(project, *arguments, code=0):
+def report(project, *arguments):
+    """What it prints."""
+    said, before = io.StringIO(), sys.argv
+    with contextlib.chdir(project), contextlib.redirect_stdout(said):
+        sys.argv = ["pull_request.py", *arguments]
+        try:
+            pull_request.main()
+        finally:
+            sys.argv = before
+    return said.getvalue()
+
+
+def report_by_itself(project, *arguments, code=0):
     """Run it as the workflow does, which installs PyYAML and SciPy alone."""
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_THE_REST, *arguments],
@@ -138,7 +154,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(project):
-    return report(project)
+    return report_by_itself(project)
 
 
 def test_a_verdict_for_every_model_and_what_changed_on_main_is_no_change_of_the_branch(text):
@@ -238,7 +254,8 @@ def test_an_experiment_is_reported_on_by_its_name(project, tmp_path):
 
 
 def test_a_base_that_is_not_there_is_refused(project, tmp_path):
-    assert "no-such is no revision" in report(project, "--base", "no-such", "--output", str(tmp_path / "a"), code=2)
+    said = report_by_itself(project, "--base", "no-such", "--output", str(tmp_path / "a"), code=2)
+    assert "no-such is no revision" in said
     assert not (tmp_path / "a").exists()
 
 

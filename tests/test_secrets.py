@@ -123,7 +123,6 @@ def test_a_push_shows_an_address_without_what_is_in_it_for_the_server(capsys, mo
 
 def test_kaggle_out_of_reach_names_no_token(folder):
     """Its real client, sent through a proxy that is not there."""
-    pytest.importorskip("kagglehub")
     set_source(folder, "kaggle")
     said = run(folder, str(ROOT / "stages/acquire.py"))
     assert "error: Kaggle cannot be reached (ProxyError)" in said

@@ -220,7 +220,8 @@ def test_graphs_share_one_stream(fake_cuda):
         for _ in range(2):
             step(torch.ones(1))
         streams.append(step_module._stream(torch.device("cpu"), "recording"))
-    assert streams[0] is streams[1] and step_module._stream.cache_info().misses == 1
+    assert streams[0] is streams[1]
+    assert step_module._stream.cache_info()[:2] == (3, 1)  # hits and misses: each graph asks for it, as is done here
     step_module._stream.cache_clear()
 
 

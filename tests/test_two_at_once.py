@@ -96,8 +96,11 @@ def test_a_lock_file_that_a_power_cut_has_emptied_is_named(project):
     """What then helps stands in the README."""
     path = project / ".dvc/tmp/rwlock"
     path.write_text("")
-    assert "Unable to read RWLock-file '.dvc/tmp/rwlock'" in run(project, "dvc", "repro", *ALONE, "acquire", code=255)
-    path.unlink()
+    try:
+        said = run(project, "dvc", "repro", *ALONE, "acquire", code=255)
+    finally:
+        path.unlink()
+    assert "Unable to read RWLock-file '.dvc/tmp/rwlock'" in said
     assert "up to date" in run(project, "dvc", "status")
 
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import unchanged
@@ -28,11 +29,15 @@ def main(monkeypatch):
 
 
 @pytest.fixture
-def source(changing, monkeypatch):
-    """A module of the project whose code is changed where data and models are not here."""
+def source(project, tmp_path, monkeypatch):
+    """A module of a clone of the project in which data and models are not here."""
+    left = {project / name for name in ("data", "models", "wandb", ".dvc/cache", ".git/home")}
+
+    def ignored(folder, names):
+        return {name for name in names if Path(folder) / name in left}
+
+    changing = shutil.copytree(project, tmp_path / "clone", symlinks=True, ignore=ignored)
     monkeypatch.setattr(unchanged, "ROOT", changing)
-    for folder in ("data", "models"):
-        shutil.rmtree(changing / folder)
     return changing / "src/cilp/embeddings.py"
 
 
