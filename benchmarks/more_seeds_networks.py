@@ -28,7 +28,7 @@ from cilp.classifiers.trainings import seeds_of
 from cilp.cores import available_cores
 from cilp.errors import UserError
 from cilp.evaluation.audit import rendered
-from cilp.evaluation.models import BASELINES, DECISION
+from cilp.evaluation.models import BASELINES, asked
 from cilp.models import fusion as fusions
 from cilp.models import normalised_fusion
 from cilp.models.decision import DecisionFusion
@@ -74,7 +74,7 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
             path = Path("models", name, f"seed-{seed}.pt")
             fusion, downsampling = parts(name)
             protocol = protocol_of(fusion, settings)
-            return said(trained_by(protocol, network(fusion, downsampling, protocol), path, device), splits[-1])
+            return said(load_trained(protocol, network(fusion, downsampling, protocol), path, device), splits[-1])
         return said(train_as_the_study(name, seed, settings, splits), splits[-1])
 
     return seeds, logits, splits[-1]
@@ -87,18 +87,18 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
 
     @functools.cache
     def logits(name: str, seed: int) -> Tensor:
+        if sensors := asked(name):
+            return sum(logits(sensor, seed) for sensor in sensors)
         fusion, downsampling = parts(name)
-        if fusion == DECISION:
-            return sum(logits(f"fusion/{sensor}-{downsampling}", seed) for sensor in BASELINES)
         if fusion in (JOINT, AUXILIARY):
             return said(train_here(fusion, downsampling, seed, settings, device), test)
         made_by = protocol_on_random_sizes(fusion, settings), builder_and_arguments(fusion, downsampling, settings)[1]
         path = Path("models/random_size/fusion", in_the_study(fusion, downsampling), f"seed-{seed}.pt")
         if seed in seeds and path.is_file():
-            return said(trained_by(*made_by, path, device), test)
+            return said(load_trained(*made_by, path, device), test)
         with tempfile.TemporaryDirectory() as folder:
             train_in(Path(folder), fusion, downsampling, seed, settings)
-            return said(trained_by(*made_by, folder / path, device), test)
+            return said(load_trained(*made_by, folder / path, device), test)
 
     return seeds, logits, test
 
@@ -142,7 +142,7 @@ def said(model: nn.Module, test: Split) -> Tensor:
     return logits_of(model, test).double().cpu()
 
 
-def trained_by(protocol: FusionProtocol, arguments: dict[str, Any], path: Path, device: torch.device) -> nn.Module:
+def load_trained(protocol: FusionProtocol, arguments: dict[str, Any], path: Path, device: torch.device) -> nn.Module:
     """A network from its checkpoint; ``UserError`` if it was trained or built in another way than by these."""
     model, kept = load_checkpoint(path, device)
     if (kept["params"], kept["arguments"]) != (asdict(protocol), arguments):

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 from more_seeds_course import digest
-from more_seeds_networks import RANDOM_SIZE, TEST_SCENES, random_size_test
+from more_seeds_networks import RANDOM_SIZE, TEST_SCENES, random_size_test, said
 from resized_pairs import LARGEST, ResizedPairs
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ from cilp.packing import pack_scenes
 from cilp.simulation.processes import rendering
 from cilp.simulation.varied import of_random_size
 from cilp.training.checkpoint import load_checkpoint, save_checkpoint
-from cilp.training.classifier import TrainingParams, logits_of
+from cilp.training.classifier import TrainingParams
 from cilp.training.inputs import LidarSplit, Pairs, Split, load_split, seen_by
 from cilp.training.loop import Run
 
@@ -127,8 +127,7 @@ class Networks:
             model = train_rgb2lidar(images, frozen, self.bridge, *splits, self.seed, label).model
         else:
             model = self.image(kind, way, course)
-        test = seen_by(self.scenes.test, ["lidar" if kind == "lidar" else "rgb"])
-        return logits_of(model.eval(), test).double().cpu()
+        return said(model, seen_by(self.scenes.test, ["lidar" if kind == "lidar" else "rgb"]))
 
     def lidar(self, course: bool) -> LidarClassifier:
         """The LiDAR classifier, trained by the reference protocol or on CILP's course; frozen."""
