@@ -138,10 +138,8 @@ def narrower(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) 
     if now.keys() != before.keys():
         return False
     for name, stage in now.items():
-        declared = [dict(values(one.get("params", {}))) for one in (stage, before[name])]
-        if {**stage, "params": None} != {**before[name], "params": None} or not declared[0].items() <= declared[
-            1
-        ].items():
+        declared, known = (dict(values(one.get("params", {}))) for one in (stage, before[name]))
+        if not declared.items() <= known.items() or {**stage, "params": None} != {**before[name], "params": None}:
             return False
     return True
 

@@ -42,8 +42,8 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        message = _no_space(error) or (str(error) if isinstance(error, UserError) else _missing(error))
-        message = message or _no_memory(error)
+        message = _no_space(error) or (str(error) if isinstance(error, UserError) else None)
+        message = message or _missing(error) or _no_memory(error)
         if message is None:
             raise
         print(f"error: {without_credentials(message)}", file=sys.stderr)

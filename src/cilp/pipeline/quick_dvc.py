@@ -47,11 +47,11 @@ def run() -> NoReturn:
 
 
 def main() -> int:
-    ended = unwinding()
     hashes, parse = quicken()
     from dvc.cli import main as dvc
 
     parse.load(KNOWN)
+    ended = unwinding()
     try:
         code = dvc(sys.argv[1:])
     finally:
