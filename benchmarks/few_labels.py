@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib import pyplot
-from more_seeds_networks import TEST_SCENES, said, shares_right
+from more_seeds_networks import TEST_SCENES, logits_on, shares_right
 from more_seeds_records import chosen
 from run_records import begun, compared, complete, keep, read
 from torch import Tensor, nn
@@ -32,17 +32,19 @@ from cilp.atomic import write_text
 from cilp.classifiers import random_size
 from cilp.classifiers.fewer_scenes import few, head_on, load_rows, long_enough, protocol_of
 from cilp.classifiers.images import train_image
-from cilp.classifiers.transfer import TransferProtocol, train_bridge, train_lidar
+from cilp.classifiers.pretrained import train_bridge_to
+from cilp.classifiers.size_rule import areas_of, share_right
+from cilp.classifiers.transfer import train_lidar
 from cilp.console import cli
 from cilp.embeddings import Embedded, embed_split
 from cilp.errors import UserError
 from cilp.models.lidar import LidarClassifier
-from cilp.models.size_rule import SizeRule, area_seen
+from cilp.models.size_rule import SizeRule
 from cilp.report.docs import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.report.style import COLOURS, MARKERS, save
 from cilp.training.device import describe, prepare_device
-from cilp.training.inputs import LidarSplit, Split, in_order, load_split, seen_by
+from cilp.training.inputs import Split, load_split, seen_by
 from cilp.training.loop import Run
 
 RESULTS, PAGE, FIGURE = Path("docs/few-labels.json"), Path("docs/few-labels.md"), Path("docs/few-labels.png")
@@ -136,18 +138,16 @@ class Trained:
         count, sensor = int(scenes), "lidar" if kind.startswith("lidar") else "rgb"
         if kind in ("supervised", "lidar"):
             model = self.supervised(count, bool(way)) if kind == "supervised" else self.lidar(count)
-            return said(model, seen_by(self.scenes.test, [sensor]))
+            return logits_on(model, seen_by(self.scenes.test, [sensor]))
         embedded, (rows, _) = self.seen(way[0], sensor), self.labelled(count)
         splits = [embedded[split].select(chosen) for split, chosen in rows.items()]
         label, steps = f"{name}, seed {self.seed}", self.asked.least_steps
         if kind == "rgb2lidar":
-            frozen, bridge = self.lidar(count), self.networks.bridge
-            wanted = [embed_split(frozen.embedder, split).embedding for split in self.labelled(count)[1]]
-            parts = (long_enough(part, len(splits[0]), steps) for part in (bridge.projector, bridge.rgb2lidar))
-            model = train_bridge(splits, wanted, frozen, TransferProtocol(*parts), self.seed, label).model
+            views, bridge = self.labelled(count)[1], self.networks.bridge
+            model = train_bridge_to(self.lidar(count), splits, views, bridge, steps, self.seed, label)
         else:
             model = head_on(*splits, long_enough(self.head, len(splits[0]), steps), Run(self.seed, label)).model
-        return said(model, embedded["test"])
+        return logits_on(model, embedded["test"])
 
     def supervised(self, count: int, chosen: bool) -> nn.Module:
         """The image classifier that takes CILP's course, told the labels; ``chosen`` on all validation scenes."""
@@ -182,18 +182,14 @@ class Trained:
 
 def size_rule(data: packed.Packed, seeds: Sequence[int]) -> dict[str, dict[str, float]]:
     """On the default scenes, by number of labelled scenes and seed: test accuracy of a threshold on the area seen."""
-    seen = {split: LidarSplit.of(load_split(data, split, torch.device("cpu"))) for split in ("train", "test")}
-    area = {
-        split: torch.cat([area_seen(*of.inputs(rows)) for rows in in_order(len(of), of.label.device)])
-        for split, of in seen.items()
-    }
+    splits = {split: load_split(data, split, torch.device("cpu")) for split in ("train", "test")}
+    area = {split: areas_of(samples) for split, samples in splits.items()}
     reached: dict[str, dict[str, float]] = {}
     for count in COUNTS[:-1]:
         for seed in seeds:
             rows = few(data, count, seed)["train"]
-            rule = SizeRule.fit(area["train"][rows], seen["train"].label[rows])
-            right = (rule.margin(area["test"]) > 0) == (seen["test"].label > 0.5)
-            reached.setdefault(str(count), {})[str(seed)] = right.double().mean().item()
+            rule = SizeRule.fit(area["train"][rows], splits["train"].label[rows])
+            reached.setdefault(str(count), {})[str(seed)] = share_right(rule, area["test"], splits["test"].label)
     return reached
 
 

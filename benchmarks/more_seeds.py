@@ -26,7 +26,7 @@ import numpy as np
 from more_seeds_course import IN_PART, WHOLE
 from more_seeds_figure import draw
 from more_seeds_networks import parts, shares_right
-from more_seeds_records import RECORDS, Beside, Record
+from more_seeds_records import RECORDS, Beside, Record, called, fusion_called
 from run_records import begun, check_same_scenes, compared, complete, digits, keep, machines, read, shares
 from torch import Tensor
 
@@ -38,7 +38,7 @@ from cilp.evaluation.models import DECISION, variants
 from cilp.evaluation.significance import Comparison, compare, difference, pairs
 from cilp.report.docs import insert_tables
 from cilp.report.significance import comparison_rows, p_value
-from cilp.report.titles import DOWNSAMPLING_TITLES, title
+from cilp.report.titles import DOWNSAMPLING_TITLES
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import Split
 
@@ -155,8 +155,8 @@ def tables(record: Record, found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     confidence = found["significance"]["confidence"]
     made = {
-        "seeds": table_by_seed(found),
-        "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence), ""]),
+        "seeds": table_by_seed(found, called),
+        "comparisons": "\n".join([*comparison_rows(comparisons(found), confidence, called), ""]),
     }
     if record.against:
         made["against"] = one_by_one(record.against, found)
@@ -177,7 +177,7 @@ def averaged(networks: str, it: dict[str, float], confidence: float) -> str:
     )
 
 
-def table_by_seed(found: dict[str, Any], called: Callable[[str], str] = title) -> str:
+def table_by_seed(found: dict[str, Any], called: Callable[[str], str]) -> str:
     """The test accuracy of each run, and how much of it is the seed's; networks are ``called`` by their titles."""
     accuracy = complete(found)
     seeds = sorted(found["right"][next(iter(accuracy))], key=int)
@@ -225,7 +225,7 @@ def one_by_one(beside: Beside, found: dict[str, Any]) -> str:
     lines = [f"| variant | {beside.before} | {beside.after} |{after_the_first(head)}", f"| --- | --- {ruler}"]
     for it, row in zip(differences, rows, strict=True):
         mean = before[it.first].mean()
-        cells = [title(it.first), f"{mean:.4f}", f"{mean + it.difference.mean:.4f}"]
+        cells = [called(it.first), f"{mean:.4f}", f"{mean + it.difference.mean:.4f}"]
         lines.append(f"| {' | '.join(cells)} |{after_the_first(row)}")
     return "\n".join(lines) + "\n"
 
@@ -239,7 +239,11 @@ def document(record: Record, found: dict[str, Any]) -> None:
     """Put tables and figure into their places."""
     write_text(record.page, insert_tables(record.page.read_text(encoding="utf-8"), tables(record, found)))
     if record.ticks:
-        draw(record.figure, series(record, found), record.ticks)
+        titled = {
+            words: {fusion_called(name): accuracy for name, accuracy in of.items()}
+            for words, of in series(record, found).items()
+        }
+        draw(record.figure, titled, record.ticks)
 
 
 def series(record: Record, found: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:

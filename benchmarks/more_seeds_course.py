@@ -16,12 +16,12 @@ from more_seeds_networks import (
     AUXILIARY,
     RANDOM_SIZE,
     Runs,
+    logits_on,
     normalised,
     parts,
     protocol_on_random_sizes,
     random_size_test,
     registered,
-    said,
 )
 from torch import Tensor, nn
 
@@ -76,7 +76,7 @@ def taking_the_course(
     def logits(name: str, seed: int) -> Tensor:
         if sensors := asked(name):
             return sum(logits(sensor, seed) for sensor in sensors)
-        return said(network(name, seed, settings, *splits, auxiliary), test)
+        return logits_on(network(name, seed, settings, *splits, auxiliary), test)
 
     return [], logits, test
 

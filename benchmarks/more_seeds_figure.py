@@ -7,14 +7,13 @@ import numpy as np
 from matplotlib import pyplot
 
 from cilp.report.style import COLOURS, MARKERS, save
-from cilp.report.titles import TITLES
 
 
 def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequence[float]) -> None:
     """The share of the test set that each run gets wrong, a point for each seed, and their mean; a row a fusion.
 
-    ``series`` are what is told apart by colour, in words; each has by fusion what share of each scene's samples is
-    right, (seeds, scenes). ``ticks`` are shares that are wrong; if the first is 0, the axis begins there; if
+    ``series`` are what is told apart by colour, in words; each has by the title of a fusion what share of each scene's
+    samples is right, (seeds, scenes). ``ticks`` are shares that are wrong; if the first is 0, the axis begins there; if
     not, nothing wrong stands where the least is.
     """
     found = [1 - accuracy.mean(axis=1) for of in series.values() for accuracy in of.values()]
@@ -45,7 +44,7 @@ def draw(path: Path, series: Mapping[str, Mapping[str, np.ndarray]], ticks: Sequ
         axis.set_xlabel(f"share of the test set that is wrong (logarithmic above {100 * ticks[1]:g}%)")
     axis.set_xticks(ticks, [f"{100 * tick:g}%" if tick else "0" for tick in ticks])
     axis.minorticks_off()
-    axis.set_yticks(range(len(fusions)), [TITLES.get(fusion, fusion) for fusion in fusions])
+    axis.set_yticks(range(len(fusions)), fusions)
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)

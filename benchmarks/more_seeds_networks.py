@@ -74,8 +74,8 @@ def as_the_study(settings: dict[str, Any], device: torch.device) -> Runs:
             path = Path("models", name, f"seed-{seed}.pt")
             fusion, downsampling = parts(name)
             protocol = protocol_of(fusion, settings)
-            return said(load_trained(protocol, network(fusion, downsampling, protocol), path, device), splits[-1])
-        return said(train_as_the_study(name, seed, settings, splits), splits[-1])
+            return logits_on(load_trained(protocol, network(fusion, downsampling, protocol), path, device), splits[-1])
+        return logits_on(train_as_the_study(name, seed, settings, splits), splits[-1])
 
     return seeds, logits, splits[-1]
 
@@ -91,14 +91,14 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
             return sum(logits(sensor, seed) for sensor in sensors)
         fusion, downsampling = parts(name)
         if fusion in (JOINT, AUXILIARY):
-            return said(train_here(fusion, downsampling, seed, settings, device), test)
+            return logits_on(train_here(fusion, downsampling, seed, settings, device), test)
         made_by = protocol_on_random_sizes(fusion, settings), builder_and_arguments(fusion, downsampling, settings)[1]
         path = Path("models/random_size/fusion", in_the_study(fusion, downsampling), f"seed-{seed}.pt")
         if seed in seeds and path.is_file():
-            return said(load_trained(*made_by, path, device), test)
+            return logits_on(load_trained(*made_by, path, device), test)
         with tempfile.TemporaryDirectory() as folder:
             train_in(Path(folder), fusion, downsampling, seed, settings)
-            return said(load_trained(*made_by, folder / path, device), test)
+            return logits_on(load_trained(*made_by, folder / path, device), test)
 
     return seeds, logits, test
 
@@ -116,7 +116,7 @@ def registered_on_random_sizes(settings: dict[str, Any], device: torch.device) -
         arguments = normalised(fusion, downsampling, settings)
         label = f"{fusion}-{downsampling}, registered, seed {seed}"
         done = train_fusion(arguments, train, valid, protocol, Run(seed, label), normalised_fusion.build)
-        return said(done.model, test)
+        return logits_on(done.model, test)
 
     return [], logits, test
 
@@ -137,7 +137,7 @@ def random_size_test(settings: dict[str, Any], device: torch.device) -> Split:
     return rendered(of_random_size(settings), TEST_SCENES, available_cores(), device)
 
 
-def said(model: nn.Module, test: Split) -> Tensor:
+def logits_on(model: nn.Module, test: Split) -> Tensor:
     """Logits (N,) float64 of a network that sees both sensors, or is given both."""
     return logits_of(model, test).double().cpu()
 

@@ -15,12 +15,13 @@ from more_seeds_networks import (
     Runs,
     as_the_study,
     on_random_sizes,
+    parts,
     registered_on_random_sizes,
 )
 
 from cilp.classifiers.course import Course
 from cilp.evaluation.models import BASELINES, DECISION
-from cilp.report.titles import TITLES
+from cilp.report.titles import DOWNSAMPLING_TITLES, TITLES, title
 
 
 def chosen(settings: dict[str, Any], decides: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -175,5 +176,21 @@ RECORDS["course_more"] = replace(
     RECORDS["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
     fusions=tuple(WITH_LOSSES.values()), beside=(), together=None,
 )  # fmt: skip
-TITLES |= {name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in WITH_LOSSES.items()}
-TITLES |= {name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()}
+FURTHER_TITLES = {
+    **{name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in WITH_LOSSES.items()},
+    **{name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()},
+}
+"""Of fusions that the study does not train."""
+
+
+def called(name: str) -> str:
+    """The title of a variant, of the study or not."""
+    fusion, downsampling = parts(name)
+    if fusion not in FURTHER_TITLES:
+        return title(name)
+    return f"{FURTHER_TITLES[fusion]}, {DOWNSAMPLING_TITLES[downsampling]}"
+
+
+def fusion_called(fusion: str) -> str:
+    """The title of a fusion, whatever its downsampling."""
+    return FURTHER_TITLES.get(fusion, TITLES.get(fusion, fusion))

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 from more_seeds_course import digest
-from more_seeds_networks import RANDOM_SIZE, TEST_SCENES, random_size_test, said
+from more_seeds_networks import RANDOM_SIZE, TEST_SCENES, logits_on, random_size_test
 from resized_pairs import LARGEST, ResizedPairs
 from torch import Tensor, nn
 
@@ -127,7 +127,7 @@ class Networks:
             model = train_rgb2lidar(images, frozen, self.bridge, *splits, self.seed, label).model
         else:
             model = self.image(kind, way, course)
-        return said(model, seen_by(self.scenes.test, ["lidar" if kind == "lidar" else "rgb"]))
+        return logits_on(model, seen_by(self.scenes.test, ["lidar" if kind == "lidar" else "rgb"]))
 
     def lidar(self, course: bool) -> LidarClassifier:
         """The LiDAR classifier, trained by the reference protocol or on CILP's course; frozen."""

@@ -14,10 +14,11 @@ import torch
 
 from cilp import packed
 from cilp.atomic import write_json
+from cilp.classifiers.size_rule import areas_of, share_right
 from cilp.console import cli
-from cilp.models.size_rule import SizeRule, area_seen
+from cilp.models.size_rule import SizeRule
 from cilp.training.checkpoint import save_checkpoint
-from cilp.training.inputs import LidarSplit, Split, in_order, load_split
+from cilp.training.inputs import load_split
 
 TITLES = {"train": "train", "val": "valid", "test": "test"}
 """What splits are called in ``metrics/``."""
@@ -36,18 +37,11 @@ def main() -> None:
     rule = SizeRule.fit(areas["train"], splits["train"].label)
     figures = {"threshold_m2": rule.threshold}
     for split, area in areas.items():
-        right = (rule.margin(area) > 0) == (splits[split].label > 0.5)
-        figures[f"{TITLES[split]}_accuracy"] = right.double().mean().item()
+        figures[f"{TITLES[split]}_accuracy"] = share_right(rule, area, splits[split].label)
     arguments = {"threshold": rule.threshold, "sign": rule.sign}
     save_checkpoint(models / "size_rule.pt", rule, "size_rule", arguments, params={}, seed=0)
     write_json(Path(f"metrics/size_rule/{name}.json"), figures)
     print(", ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
-
-
-def areas_of(split: Split) -> torch.Tensor:
-    """(N,) float64 m², of every sample in order."""
-    seen = LidarSplit.of(split)
-    return torch.cat([area_seen(*seen.inputs(rows)) for rows in in_order(len(seen), seen.label.device)])
 
 
 if __name__ == "__main__":

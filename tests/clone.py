@@ -1,9 +1,11 @@
 """A clone of the working tree, made tiny by params, in which commands run as on a machine of nobody's."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,16 @@ def committed(name):
     if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=False).returncode:
         pytest.skip("not a git checkout")
     return subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def committed_results(folder):
+    """Put what the last commit holds of params and results into ``folder``."""
+    committed("dvc.lock")  # or there is no commit
+    names = ("params.yaml", "dvc.lock", "metrics", "costs")
+    archive = subprocess.run(["git", "archive", "HEAD", *names], cwd=ROOT, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
+        packed.extractall(folder, filter="data")
+    return folder
 
 
 def merge(base, change):

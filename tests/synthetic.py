@@ -1,7 +1,9 @@
-"""Made-up packed data for tests: no rendering, only shapes that a network can tell apart."""
+"""Made-up data for tests: no rendering, only shapes that a network can tell apart, and vectors."""
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from cilp.packed import SPLITS, Packed
 from cilp.sensors import lidar_angles
@@ -37,3 +39,9 @@ def make_packed(train: int = 24, val: int = 8, test: int = 8, seed: int = 0, sen
         azimuth=torch.from_numpy(angles),
         zenith=torch.from_numpy(angles),
     )
+
+
+def unit(rows: int, columns: int, seed: int) -> Tensor:
+    """(rows, columns) float64: random vectors of unit length."""
+    generator = torch.Generator().manual_seed(seed)
+    return normalize(torch.randn(rows, columns, generator=generator, dtype=torch.float64), dim=1)

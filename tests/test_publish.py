@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clone import ENVIRONMENT, ROOT
+from clone import ENVIRONMENT, ROOT, committed
 
 from cilp import publish
 from cilp.errors import UserError
@@ -16,10 +16,10 @@ from cilp.pipeline import record
 
 def test_all_that_the_committed_study_trains_is_published():
     trains = {
-        name for name, stage in record.parse((ROOT / "dvc.lock").read_text(encoding="utf-8")).items()
+        name for name, stage in record.parse(committed("dvc.lock")).items()
         if any(out["path"].startswith("models/") for out in stage["outs"]) and not name.startswith("fit_size_rule")
     }  # fmt: skip
-    assert trains == set(publish.training_stages(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
+    assert trains == set(publish.training_stages(yaml.safe_load(committed("params.yaml"))))
 
 
 def test_what_is_published_is_private_where_asked():

@@ -11,10 +11,11 @@ import torch
 from clone import ENVIRONMENT, commit, run, set_params
 from tiny import SEEDS, VARIANTS
 
-import cilp.verify
 from cilp.errors import UserError
 from cilp.pipeline import record
-from cilp.verify import Difference, choose, committed_outputs, compare, figures, forget_outputs, recorded_machine, table
+from cilp.verify import __main__ as command_line
+from cilp.verify.clone import choose, committed_outputs, forget_outputs, recorded_machine
+from cilp.verify.compare import Difference, compare, figures, table
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -248,4 +249,4 @@ def test_an_unknown_stage_is_refused_in_one_sentence(project):
         "error: train_fusion@hadamard-maxpol is no stage with committed results; name one that `dvc stage list` shows, "
         f"such as {STAGE}.\n"
     )
-    assert "within 0.02 or 25 percent" in " ".join(cilp.verify.__doc__.split())
+    assert "within 0.02 or 25 percent" in " ".join(command_line.__doc__.split())

@@ -4,10 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from clone import ENVIRONMENT, ROOT
+from clone import ENVIRONMENT, ROOT, committed_results
 from synthetic import make_packed
 
 from cilp import packed
@@ -83,12 +84,13 @@ def test_a_stage_that_cannot_be_profiled_is_said_with_its_own_words(monkeypatch,
     assert "not profiled: FileNotFoundError:" in capsys.readouterr().out
 
 
-def test_the_time_of_the_study_is_that_of_its_own_trainings(bench, monkeypatch):
+def test_the_time_of_the_study_is_that_of_its_own_trainings(bench, tmp_path, monkeypatch):
     """Whatever else has a cost on record, perhaps of another machine."""
     import bench_pipeline
 
     _, rows = bench
-    device = json.loads((ROOT / "costs/cilp.json").read_text())["device"]
+    monkeypatch.chdir(committed_results(tmp_path))
+    device = json.loads(Path("costs/cilp.json").read_text())["device"]
     bench_pipeline.add_whole_study(rows, {"device": device})
     assert [row.value.endswith(" min") for row in rows.rows] == [True, True]
     assert 0 < rows.rows[0].figures["seconds"] < rows.rows[1].figures["seconds"]

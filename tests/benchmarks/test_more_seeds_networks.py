@@ -74,7 +74,7 @@ def test_decision_level_fusion_is_what_the_networks_of_one_sensor_say_together(
     monkeypatch.setitem(more_seeds.RECORDS, "random_size", replace(record, further=()))
     monkeypatch.setattr(networks, "TEST_SCENES", 8)
     said = []
-    monkeypatch.setattr(networks, "said", lambda model, split: said.append((model, split)) or torch.tensor(
+    monkeypatch.setattr(networks, "logits_on", lambda model, split: said.append((model, split)) or torch.tensor(
         [40.0, -0.4] * 8 if len(said) == 1 else [-60.0, 0.8] * 8, dtype=torch.float64
     ))  # fmt: skip
     settings = yaml.safe_load(Path("params.yaml").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from clone import ROOT
+from clone import ROOT, committed, committed_results
 
 from cilp.errors import UserError
 from cilp.pipeline import record
@@ -21,9 +21,9 @@ def document():
     return document
 
 
-def test_its_tables_are_those_of_the_results(document):
-    page = (ROOT / document.PAGE).read_text(encoding="utf-8")
-    tables = document.tables(ROOT / document.RESULTS, ROOT / "metrics", ROOT / "dvc.lock")
+def test_its_tables_are_those_of_the_results(document, tmp_path):
+    page, there = (ROOT / document.PAGE).read_text(encoding="utf-8"), committed_results(tmp_path)
+    tables = document.tables(ROOT / document.RESULTS, there / "metrics", there / "dvc.lock")
     assert set(tables) == {"bench", "profile", "scale", "accuracy", "same_start", "study"}
     assert insert_tables(page, tables) == page
 
@@ -45,7 +45,7 @@ def study():
 
 
 def test_the_study_that_was_timed_has_no_other_stages_than_there_are(study):
-    locked = set(record.parse((ROOT / "dvc.lock").read_text(encoding="utf-8")))
+    locked = set(record.parse(committed("dvc.lock")))
     for path in (ROOT / "benchmarks/results").glob("study-*.json"):
         timed = json.loads(path.read_text(encoding="utf-8"))
         assert {*timed["stages"], *timed["missing"]} <= locked | {study.BEFORE}
@@ -170,12 +170,11 @@ def test_what_is_rounded_to_its_aim_has_missed_it(document):
 
 def test_the_reference_loop_is_not_held_against_ours_of_other_data_or_protocols(document, tmp_path):
     shutil.copytree(ROOT / document.RESULTS, tmp_path / "results")
-    shutil.copy(ROOT / "dvc.lock", tmp_path)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    params = (committed_results(tmp_path) / "params.yaml").read_text(encoding="utf-8")
 
     def rows(text):
         (tmp_path / "params.yaml").write_text(text)
-        tables = document.tables(tmp_path / "results", ROOT / "metrics", tmp_path / "dvc.lock")
+        tables = document.tables(tmp_path / "results", tmp_path / "metrics", tmp_path / "dvc.lock")
         return tables["accuracy"].count("\n| ") - 2
 
     assert rows(params) == 8

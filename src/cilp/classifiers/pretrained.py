@@ -37,15 +37,24 @@ def train_pretrained(
         lidar: trained on these scenes; frozen from here on.
         head, transfer: protocols, each prolonged to ``least_steps``.
     """
-    samples = len(splits[0])
-    on_cilp = long_enough(head, samples, least_steps)
+    on_cilp = long_enough(head, len(splits[0]), least_steps)
     on_views, on_images = (
         head_on(*embeddings, on_cilp, Run(seed, f"head, {sensor}, {label}")).model
         for sensor, embeddings in (("LiDAR", views), ("image", images))
     )
+    bridge = train_bridge_to(lidar, images, splits, transfer, least_steps, seed, label)
+    return Pretrained(on_views, on_images, bridge)
+
+
+def train_bridge_to(
+    lidar: LidarClassifier, images: Sequence[Embedded], splits: Sequence[Split], transfer: TransferProtocol,
+    least_steps: int, seed: int, label: str,
+) -> nn.Module:  # fmt: skip
+    """The last of the three alone; arguments are those of ``train_pretrained``."""
+    samples = len(splits[0])
     through = TransferProtocol(
         long_enough(transfer.projector, samples, least_steps), long_enough(transfer.rgb2lidar, samples, least_steps)
     )
     frozen = lidar.requires_grad_(False).eval()
     wanted = [embed_split(frozen.embedder, split).embedding for split in splits]
-    return Pretrained(on_views, on_images, train_bridge(images, wanted, frozen, through, seed, label).model)
+    return train_bridge(images, wanted, frozen, through, seed, label).model

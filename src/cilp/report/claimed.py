@@ -59,6 +59,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.metrics.is_dir():
         raise UserError(f"{arguments.metrics} is no folder; name one with figures, such as metrics.")
+    if missing := [page for page in arguments.pages if not page.is_file()]:
+        raise UserError(f"{missing[0]} is no page; name files such as README.md, and a folder of figures by --metrics.")
     figures, failed = Figures(arguments.metrics), False
     for page in arguments.pages or pages():
         checked = check([page.read_text(encoding="utf-8")], figures)

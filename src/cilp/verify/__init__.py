@@ -1,0 +1,1 @@
+"""Do the committed results come out again?"""
