@@ -44,7 +44,7 @@ from cilp.report.docs import insert_tables
 from cilp.report.significance import comparison_rows
 from cilp.report.style import COLOURS, MARKERS, save
 from cilp.training.device import describe, prepare_device
-from cilp.training.inputs import Split, load_split, seen_by
+from cilp.training.inputs import LidarSplit, Split, load_split, seen_by
 from cilp.training.loop import Run
 
 RESULTS, PAGE, FIGURE = Path("docs/few-labels.json"), Path("docs/few-labels.md"), Path("docs/few-labels.png")
@@ -53,7 +53,10 @@ COUNTS = (25, 50, 100, 200, 400, 800, 1600)
 """Labelled scenes, a cube and a sphere each; the last are all that there are."""
 CHOSEN = "supervised/chosen"
 """Its weights are chosen on all validation scenes, not on as large a share of them as of the scenes that train."""
-CHOSEN_COUNTS = (25, 100, 400)
+LONGER = "lidar/course"
+"""It takes CILP's course, as the image classifier does."""
+SOME_COUNTS = (25, 100, 400)
+"""Of those two."""
 KINDS = {
     "supervised": "image classifier, supervised",
     CHOSEN: "image classifier, supervised, chosen on all validation scenes",
@@ -62,6 +65,7 @@ KINDS = {
     f"rgb2lidar/{MORE}": "RGB-to-LiDAR classifier, twins of any size",
     f"rgb2lidar/{BOTH}": "RGB-to-LiDAR classifier, matched twins",
     "lidar": "LiDAR classifier, from scratch",
+    LONGER: "LiDAR classifier, from scratch, on CILP's course",
     f"lidar_head/{MORE}": "head on CILP's LiDAR embedding, twins of any size",
     f"lidar_head/{BOTH}": "head on CILP's LiDAR embedding, matched twins",
 }
@@ -69,7 +73,9 @@ KINDS = {
 without labels."""
 PANELS = {"image": ["supervised", *list(KINDS)[2:6]], "LiDAR": list(KINDS)[6:]}
 """Of the picture."""
-CLASSIFIERS = [f"{kind}/{count}" for count in COUNTS for kind in KINDS if kind != CHOSEN or count in CHOSEN_COUNTS]
+CLASSIFIERS = [
+    f"{kind}/{count}" for count in COUNTS for kind in KINDS if kind not in (CHOSEN, LONGER) or count in SOME_COUNTS
+]
 COMPARED = [
     (f"{first}/{count}", f"{second}/{count}")
     for first, second in (
@@ -86,9 +92,15 @@ COMPARED = [
 COMPARED_LATER = [
     (f"{first}/{count}", f"{second}/{count}")
     for first, second in (("supervised", CHOSEN), (CHOSEN, f"head/{BOTH}"))
-    for count in CHOSEN_COUNTS
+    for count in SOME_COUNTS
 ]
 """What was asked when all that was known: a table of its own, for which p-values are corrected by themselves."""
+COMPARED_LONGER = [
+    (f"{first}/{count}", f"{second}/{count}")
+    for first, second in (("lidar", LONGER), (LONGER, f"lidar_head/{BOTH}"))
+    for count in SOME_COUNTS
+]
+"""What was asked after that: again a table of its own."""
 
 
 def main() -> None:
@@ -137,7 +149,10 @@ class Trained:
         kind, *way, scenes = name.split("/")
         count, sensor = int(scenes), "lidar" if kind.startswith("lidar") else "rgb"
         if kind in ("supervised", "lidar"):
-            model = self.supervised(count, bool(way)) if kind == "supervised" else self.lidar(count)
+            if kind == "supervised":
+                model = self.supervised(count, chosen=bool(way))
+            else:
+                model = self.longer(count) if way else self.lidar(count)
             return logits_on(model, seen_by(self.scenes.test, [sensor]))
         embedded, (rows, _) = self.seen(way[0], sensor), self.labelled(count)
         splits = [embedded[split].select(chosen) for split, chosen in rows.items()]
@@ -167,6 +182,11 @@ class Trained:
         long = long_enough(self.networks.reference, len(train), self.asked.least_steps)
         run: Run = Run(self.seed, f"lidar/{count}, seed {self.seed}")
         return train_lidar(self.networks.embedder, long, train, valid, run).model.requires_grad_(False).eval()
+
+    def longer(self, count: int) -> LidarClassifier:
+        """The LiDAR classifier that takes CILP's course."""
+        train, valid = map(LidarSplit.of, self.labelled(count)[1])
+        return self.networks.lidar_on_course(train, valid, Run(self.seed, f"{LONGER}/{count}, seed {self.seed}"))
 
     def _labelled(self, count: int) -> tuple[dict[str, Tensor], list[Split]]:
         """Rows of the scenes that have labels, and the scenes, that train and that validate."""
@@ -205,7 +225,11 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
     rule = [percent(list(of.values())) for of in found["size_rule"].values()]
     lines.append(f"| *default scenes*: threshold on the area that the LiDAR sees | {' | '.join(rule)} | |")
     made = {"few_labels": "\n".join([*lines, ""])}
-    for name, asked in (("few_labels_comparisons", COMPARED), ("few_labels_later", COMPARED_LATER)):
+    for name, asked in (
+        ("few_labels_comparisons", COMPARED),
+        ("few_labels_later", COMPARED_LATER),
+        ("few_labels_longer", COMPARED_LONGER),
+    ):
         rows = comparison_rows(compared(found, asked), found["significance"]["confidence"], called)
         made[name] = "\n".join([*rows, ""])
     return {name: f"# title\n\n{table}" for name, table in made.items()}

@@ -11,6 +11,7 @@ from more_seeds_course import IN_PART, WHOLE, taking_the_course
 from more_seeds_networks import (
     AUXILIARY,
     JOINT,
+    TWO_LIDARS,
     WITH_LOSSES,
     Runs,
     as_the_study,
@@ -137,6 +138,10 @@ RECORDS["registered"] = replace(
     fusions=("rgb", "early", "concat", "add", "hadamard"), runs=registered_on_random_sizes,
     against=Beside("half_rate", "/registered", "grids as they are", "registered"),
 )  # fmt: skip
+RECORDS["two_lidars"] = replace(
+    RECORDS["half_rate"], name="two-lidars-seeds", prefix="two_lidars_", ticks=(), fusions=BASELINES,
+    beside=(TWO_LIDARS, DECISION), together=None, against=None,
+)  # fmt: skip
 RECORDS["longer"] = replace(
     RECORDS["study"], name="longer-seeds", prefix="longer_", further=range(51, 54), ticks=(), fusions=BASELINES[:1],
     epochs=100, decides={"data": (), "fusion": BASELINES[:1], "significance": ()},
@@ -178,6 +183,7 @@ RECORDS["course_more"] = replace(
 )  # fmt: skip
 FURTHER_TITLES = {
     **{name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in WITH_LOSSES.items()},
+    TWO_LIDARS: "two networks of the LiDAR",
     **{name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()},
 }
 """Of fusions that the study does not train."""

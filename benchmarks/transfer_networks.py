@@ -3,7 +3,8 @@
 Each network is trained once for a seed and kept, so that an interrupted run goes on after the last of them.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,16 +18,19 @@ from torch import Tensor, nn
 
 from cilp import packed, params
 from cilp.classifiers import random_size
-from cilp.classifiers.course import Course, OneCycleParams, course_of, take_course
+from cilp.classifiers.course import Course, CourseValidation, OneCycleParams, course_of, take_course
 from cilp.classifiers.images import answers, train_image
 from cilp.classifiers.transfer import TransferProtocol, train_lidar, train_rgb2lidar
 from cilp.contrastive.pairs import load_pairs, load_training_pairs
 from cilp.contrastive.pretraining import CilpParams, evaluate, pretrain
+from cilp.contrastive.projection import projected_head, train_projector
+from cilp.embeddings import embed_split
 from cilp.evaluation.audit import FIRST_SCENE
 from cilp.models import lidar
 from cilp.models.cilp import Cilp
-from cilp.models.embedder import EmbedderParams
+from cilp.models.embedder import Embedder, EmbedderParams
 from cilp.models.lidar import LidarClassifier
+from cilp.models.rgb2lidar import RgbToLidar
 from cilp.packing import pack_scenes
 from cilp.simulation.processes import rendering
 from cilp.simulation.varied import of_random_size
@@ -45,6 +49,9 @@ seldom meet; on as many of any size, each sensor's view of them magnified by a f
 head of, a LiDAR classifier that took CILP's course."""
 MANY = (MORE, BOTH, APART, RESIZED)
 """Those that see as many pairs as on the default scenes."""
+UNTRAINED, DISTANCE = "untrained", "distance"
+"""With the head of a LiDAR classifier that nothing has trained; with a projector that knows no label of an image, only
+where the LiDAR classifier puts the range image beside it."""
 AS_THERE = ""
 """Pretrained, or distilled, on the labelled scenes and for the steps of ``random_size``."""
 
@@ -117,14 +124,18 @@ class Networks:
     def logits(self, name: str) -> Tensor:
         """What the classifier of this name says of the test set: (N,) float64."""
         kind, *ways = name.split("/")
-        course, way = COURSE in ways, next((way for way in ways if way != COURSE), AS_THERE)
+        course, way = COURSE in ways, next((way for way in ways if way in self.cilp), AS_THERE)
         if kind == "lidar":
             model: nn.Module = self.lidar(course)
         elif kind == "rgb2lidar":
-            images, frozen = self.pretrained(way).rgb, self.lidar(course)
+            images = self.pretrained(way).rgb
+            frozen = self.untrained() if UNTRAINED in ways else self.lidar(course)
             splits = self.scenes.train, self.scenes.valid
             label = f"{name}, seed {self.seed}"
-            model = train_rgb2lidar(images, frozen, self.bridge, *splits, self.seed, label).model
+            if DISTANCE in ways:
+                model = self.by_distance(images, frozen, splits, label)
+            else:
+                model = train_rgb2lidar(images, frozen, self.bridge, *splits, self.seed, label).model
         else:
             model = self.image(kind, way, course)
         return logits_on(model, seen_by(self.scenes.test, ["lidar" if kind == "lidar" else "rgb"]))
@@ -134,19 +145,34 @@ class Networks:
         run = Run(self.seed, f"lidar{'/course' if course else ''}, seed {self.seed}")
         train, valid = (LidarSplit.of(split) for split in (self.scenes.train, self.scenes.valid))
         if course:
-            shared, own = self.courses[AS_THERE], self.one_cycle
-            return self._kept(
-                f"lidar/{COURSE}", "lidar", {**asdict(shared), **asdict(own)},
-                lambda: take_course(
-                    lambda: lidar.build(**self.embedder.arguments()), train, train.label, valid, valid.label, shared,
-                    own, run,
-                ).model,
-            )  # fmt: skip
+            by = {**asdict(self.courses[AS_THERE]), **asdict(self.one_cycle)}
+            return self._kept(f"lidar/{COURSE}", "lidar", by, lambda: self.lidar_on_course(train, valid, run))
         protocol = self.reference
         return self._kept(
             "lidar/reference", "lidar", asdict(protocol),
             lambda: train_lidar(self.embedder, protocol, train, valid, run).model,
         )  # fmt: skip
+
+    def lidar_on_course(self, train: LidarSplit, valid: LidarSplit, run: Run[CourseValidation]) -> LidarClassifier:
+        """The LiDAR classifier that takes CILP's course on these scenes, told the labels."""
+        shared, own = self.courses[AS_THERE], self.one_cycle
+        arguments = self.embedder.arguments()
+        return take_course(
+            lambda: lidar.build(**arguments), train, train.label, valid, valid.label, shared, own, run
+        ).model
+
+    def untrained(self) -> LidarClassifier:
+        """A LiDAR classifier as it begins; frozen."""
+        torch.manual_seed(self.seed)
+        return lidar.build(**self.embedder.arguments()).to(self.device).requires_grad_(False).eval()
+
+    def by_distance(self, images: Embedder, frozen: LidarClassifier, splits: Sequence[Split], label: str) -> RgbToLidar:
+        """The RGB-to-LiDAR classifier whose projector is fitted to the LiDAR classifier's embeddings alone."""
+        both = [
+            (embed_split(images, split).embedding, embed_split(frozen.embedder, split).embedding) for split in splits
+        ]
+        projector = train_projector(*both, self.bridge.projector, Run(self.seed, f"projector, {label}"), "projector")
+        return RgbToLidar(copy.deepcopy(images), projected_head(projector.model, frozen.head)).eval()
 
     def pretrained(self, way: str) -> Cilp:
         """Both embedders; frozen."""

@@ -44,6 +44,8 @@ ROWS = {
     "rgb2lidar/more_matched": "RGB-to-LiDAR, more pairs, twins of matched size",
     "rgb2lidar/more_apart": "RGB-to-LiDAR, more pairs, twins apart",
     "rgb2lidar/more_resized": "RGB-to-LiDAR, more pairs, views resized",
+    "rgb2lidar/more_matched/untrained": "RGB-to-LiDAR, more pairs, twins of matched size, untrained head",
+    "rgb2lidar/more_matched/distance": "RGB-to-LiDAR, more pairs, twins of matched size, projector by distance alone",
     "image_distilled": "image classifier, distilled",
     "image_distilled/more": "distilled, more pairs",
     "image_supervised": "image classifier, supervised",
@@ -54,6 +56,7 @@ CLASSIFIERS = [
     *(f"rgb2lidar{way}{end}" for way in ("", "/more", "/matched", "/more_matched") for end in ("", "/course")),
     "rgb2lidar/more_apart", "rgb2lidar/more_resized", "image_supervised", "image_distilled", "image_distilled/course",
     "image_distilled/more/course",
+    *(f"rgb2lidar/more_matched/{way}" for way in ("untrained", "distance", "distance/course")),
 ]  # fmt: skip
 COMPARED = [
     ("rgb2lidar", "rgb2lidar/course"),
@@ -89,6 +92,14 @@ COMPARED_LATER = [
     ("rgb2lidar/more_resized", "image_supervised"),
 ]
 """What was asked when all those were known: a table of its own, for which p-values are corrected by themselves."""
+COMPARED_BRIDGE = [
+    ("rgb2lidar/more_matched", "rgb2lidar/more_matched/untrained"),
+    ("rgb2lidar/more_matched", "rgb2lidar/more_matched/distance"),
+    ("rgb2lidar/more_matched/course", "rgb2lidar/more_matched/distance/course"),
+    ("lidar", "rgb2lidar/more_matched/distance"),
+    ("lidar/course", "rgb2lidar/more_matched/distance/course"),
+]
+"""What was asked last: what the LiDAR classifier has to do with it. Again a table of its own."""
 PRETRAINED = {
     AS_THERE: "3,200 pairs", MORE: "more pairs", MATCHED: "3,200 pairs, twins of matched size",
     BOTH: "more pairs, twins of matched size", APART: "more pairs, twins apart",
@@ -144,7 +155,9 @@ def document(found: dict[str, Any]) -> None:
 def tables(found: dict[str, Any]) -> dict[str, str]:
     """Markdown by the name of its place, each with a heading that is left out there."""
     made = {"transfer_seeds": table_by_seed(found, called)}
-    for name, asked in (("transfer_comparisons", COMPARED), ("transfer_later", COMPARED_LATER)):
+    for name, asked in (
+        ("transfer_comparisons", COMPARED), ("transfer_later", COMPARED_LATER), ("transfer_bridge", COMPARED_BRIDGE),
+    ):  # fmt: skip
         rows = comparison_rows(compared(found, asked), found["significance"]["confidence"], called)
         made[name] = "\n".join([*rows, ""])
     if TWINS.is_file():

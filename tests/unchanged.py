@@ -118,7 +118,7 @@ def accept(before: Tiny, after: Tiny) -> int:
     elif not code_of(now).items() <= after.code.items():
         complaint = "the code has changed since it was compared; begin anew"
     else:
-        return len(changed)
+        return sum(stage != lock[name] for name, stage in now.items())
     path.write_text(text, encoding="utf-8")
     raise UserError(f"{complaint}. dvc.lock is as it was.")
 
