@@ -145,6 +145,21 @@ def test_among_equal_models_hardly_ever_a_difference_is_found(of_seeds, of_scene
     assert wrong <= 9  # of 100, where 5 are expected: more are drawn in 3 of 100 cases
 
 
+def test_where_some_models_differ_few_of_the_differences_found_are_none():
+    """The false discovery rate: four of seven models are equal, and most of what differs is found."""
+    rng = np.random.default_rng(7)
+    better = dict(zip("abcdefg", (0.0, 0.0, 0.0, 0.0, 0.05, 0.1, 0.2), strict=True))
+    compared = list(itertools.combinations(better, 2))
+    real = [better[first] != better[second] for first, second in compared]
+    false, power = [], []
+    for _ in range(100):
+        values = {name: by + rng.normal(0, 0.02, (8, 1)) + rng.normal(0, 0.2, (8, 40)) for name, by in better.items()}
+        found = np.array([not it.within_noise(0.95) for it in compare(values, compared, 0.95)])
+        false.append((found & ~np.array(real)).sum() / max(1, found.sum()))
+        power.append(found[real].mean())
+    assert np.mean(false) < 0.05 and np.mean(power) > 0.7
+
+
 def test_pairing_by_scene_finds_what_intervals_of_their_own_overlap_on():
     hard = np.random.default_rng(3).random((1, 1000)) < 0.3  # scenes that both find hard
     first = np.repeat(1.0 - hard, 3, axis=0)

@@ -187,6 +187,17 @@ def test_where_no_graph_can_be_recorded_one_line_says_so_and_steps_are_launched(
     assert capsys.readouterr().out == "no CUDA graph, each step is launched by itself: graphs need CUDA 11\n"
 
 
+def test_where_memory_is_too_small_for_a_graph_beside_a_step_steps_are_launched(monkeypatch, capsys):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(step_module, "_Graph", fail)
+    weight = torch.nn.Parameter(torch.tensor(3.0))
+    step = Step([weight], lambda x: (weight * x).sum(), torch.optim.SGD([weight], lr=0.0, momentum=0.9), replays=True)
+    assert [step(torch.tensor([value])).item() for value in (2.0, 5.0, 7.0)] == [6.0, 15.0, 21.0]
+    assert capsys.readouterr().out == "no CUDA graph, each step is launched by itself: CUDA out of memory\n"
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), None], ids=["gpu", "cpu"])
 def test_where_memory_is_too_small_the_param_to_lower_is_named(monkeypatch, error):
     def fail(self, *inputs):

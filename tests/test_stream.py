@@ -67,9 +67,13 @@ def test_what_fits_or_lies_in_no_file_stays_in_memory(path, tight, monkeypatch):
 
 
 def test_of_a_small_gpu_half_is_left_to_the_training(monkeypatch):
+    """Whatever lies there already, such as other pairs, counts towards the other half."""
     for gigabytes, most in ((8, 4), (15, 7.5), (140, 16)):
         card = SimpleNamespace(total_memory=gigabytes * 2**30)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, card=card: card)
+        assert stream.resident_bytes(torch.device("cuda", 0)) == most * 2**30
+    for there, most in ((50, 16), (60, 10), (80, 0)):
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device, there=there: there * 2**30)
         assert stream.resident_bytes(torch.device("cuda", 0)) == most * 2**30
 
 

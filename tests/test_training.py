@@ -21,6 +21,7 @@ from cilp.sensors import ray_directions
 from cilp.training import checkpoint, step
 from cilp.training.classifier import TrainingParams, logits_of, score, train_classifier
 from cilp.training.device import EVALUATION_BATCH, cpu_name, describe, exact_products, prepare_device
+from cilp.training.distributed import place
 from cilp.training.inputs import load_split, xyza
 from cilp.training.loop import Run
 from cilp.training.seeds import check_seeds, summarise
@@ -50,6 +51,7 @@ def test_a_seed_decides_every_bit_and_another_seed_gives_other_weights(splits, n
     first, again, other = (train(splits, seed, params, name, downsampling) for seed in (1, 1, 2))
     assert torch.equal(weights(first.model), weights(again.model))
     assert first.history == again.history
+    assert all(parameter.grad is None for parameter in first.model.parameters())  # which a graph's memory would be
     assert not torch.equal(weights(first.model), weights(other.model))
 
 
@@ -285,6 +287,37 @@ def test_devices(monkeypatch):
     assert prepare_device("auto").type == "cpu"
     with pytest.raises(UserError, match="auto or cpu"):
         prepare_device("cuda")
+
+
+def test_a_gpu_that_is_there_but_cannot_be_used_gives_way_to_the_cpu(monkeypatch, capsys):
+    """Unless it was asked for, or other processes count on it."""
+
+    def fail(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nand more")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(torch, "ones", fail)
+    why = "CUDA error: no kernel image is available for execution on the device"
+    assert prepare_device("auto").type == "cpu"
+    assert capsys.readouterr().out == f"GPU 0 cannot be used ({why}): the CPU takes its place\n"
+    with pytest.raises(
+        UserError, match=r"^GPU 0 cannot be used \(CUDA .*\); set device: cpu, or choose another one\.$"
+    ):
+        prepare_device("cuda")
+    monkeypatch.setattr("cilp.training.device.join", lambda cuda: pytest.fail("they met"))
+    for name, value in (("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"^GPU 1 cannot be used"):
+        prepare_device("auto")
+
+
+def test_a_process_alone_takes_the_first_gpu_whatever_else_started_it(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert place() == 0
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert place() == 3
 
 
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch):

@@ -170,8 +170,8 @@ def compare(
     """The difference of each pair of models, seed by seed and scene by scene.
 
     P-values are corrected for their number by Benjamini and Hochberg's procedure. The comparisons share models, for
-    which it is not proven; in comparisons of pairs it is known to hold (Williams, Jones and Tukey 1999,
-    doi:10.3102/10769986024001042), and here it does (``tests/test_significance.py``).
+    which it is not proven; in comparisons of pairs it was found to hold in simulations (Williams, Jones and Tukey 1999,
+    doi:10.3102/10769986024001042), as it is here (``tests/test_significance.py``).
     """
     from scipy.stats import false_discovery_control
 

@@ -12,7 +12,7 @@ import torch.utils.deterministic
 
 from cilp.cores import available_cores
 from cilp.errors import UserError
-from cilp.training.distributed import join
+from cilp.training.distributed import join, place
 
 DEVICES = ("auto", "cpu", "cuda")
 EVALUATION_BATCH = {"cpu": 50, "cuda": 1000}
@@ -23,10 +23,11 @@ are faster than large ones, and take less memory."""
 def prepare_device(device: str) -> torch.device:
     """Resolve ``device`` (auto, cpu or cuda), switch on deterministic algorithms, and set as many threads as cores.
 
-    Under ``torchrun`` it meets the other processes, and each takes a GPU of its own, or its share of the cores.
+    Under ``torchrun`` it meets the other processes, and each takes a GPU of its own, or its share of the cores. A GPU
+    that is there but cannot be used is said, and with ``auto`` the CPU takes its place.
 
     Raises:
-        UserError: an unknown device, or cuda where there is none.
+        UserError: an unknown device, or cuda where there is none that can be used.
     """
     if device not in DEVICES:
         raise UserError(f"device is {device!r}; legal values: {', '.join(DEVICES)}.")
@@ -44,7 +45,13 @@ def prepare_device(device: str) -> torch.device:
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda and here > torch.cuda.device_count():
         raise UserError(f"{here} processes need as many GPUs, but there are {torch.cuda.device_count()}; start fewer.")
-    number = join(cuda)
+    number = place()
+    if cuda and (why := unusable(number)):
+        if device == "cuda" or here > 1:
+            raise UserError(f"GPU {number} cannot be used ({why}); set device: cpu, or choose another one.")
+        print(f"GPU {number} cannot be used ({why}): the CPU takes its place")
+        cuda = False
+    join(cuda)
     if not cuda:
         return torch.device("cpu")
     # inputs of convolutions and products are rounded to 10 bits of mantissa, sums are not: results stay deterministic
@@ -52,6 +59,18 @@ def prepare_device(device: str) -> torch.device:
     if not torch.cuda.is_tf32_supported():
         print(f"{torch.cuda.get_device_name(number)} has no TF32: convolutions and products take their time in float32")
     return torch.device("cuda", number)
+
+
+def unusable(number: int) -> str:
+    """Why nothing runs on a GPU that torch sees, or nothing: this build may have no kernels for it, or another process
+    may hold it alone."""
+    try:
+        torch.ones(1, device=torch.device("cuda", number)).add_(1).item()
+    except torch.OutOfMemoryError:  # whoever takes up the memory: it says nothing of the GPU
+        raise
+    except RuntimeError as error:
+        return str(error).strip().splitlines()[0]
+    return ""
 
 
 @contextmanager

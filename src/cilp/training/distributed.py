@@ -77,16 +77,22 @@ def world() -> World:
     return World(distributed.get_rank(), distributed.get_world_size())
 
 
-def join(cuda: bool) -> int:
-    """Meet the other processes if ``torchrun`` started this one; returns its number on this machine.
+def several() -> bool:
+    """Whether ``torchrun`` started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
-    All but the leading one fall silent.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+
+def place() -> int:
+    """This process's number on this machine, and that of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if several() else 0
+
+
+def join(cuda: bool) -> None:
+    """Meet the other processes, if there are any; all but the leading one fall silent."""
+    if several() and not distributed.is_initialized():
         if cuda:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(place())
         distributed.init_process_group("nccl" if cuda else "gloo")
         atexit.register(distributed.destroy_process_group)
         if distributed.get_rank() > 0:
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    return int(os.environ.get("LOCAL_RANK", "0"))

@@ -209,6 +209,8 @@ def fit(
                 state = {name: part.state_dict() for name, part in parts.items()}
                 unfinished.save({**state, "done": done, "kept": kept, "history": [asdict(entry) for entry in history]})
     cost = meter.finish()
+    for parameter in model.parameters():
+        parameter.grad = None  # or they would hold on to memory of the CUDA graph
     model.load_state_dict(kept)
     return Trained(model, history, min(history, key=lambda entry: entry.valid_loss), cost)
 

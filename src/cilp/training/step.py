@@ -74,9 +74,7 @@ class Step:
                 if shapes not in self.graphs:
                     self.graphs[shapes] = _Graph(self, inputs)
                 loss = self.graphs[shapes].replay(inputs, taken)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
+            except RuntimeError as error:  # memory may be too small for a graph beside a step; if not, a step says so
                 print(f"no CUDA graph, each step is launched by itself: {str(error).splitlines()[0]}")
                 self.replays = False
                 self.graphs.clear()

@@ -82,9 +82,12 @@ def pixels(sources: Sequence[Source], device: torch.device) -> tuple[Tensor | St
 
 
 def resident_bytes(device: torch.device) -> int:
-    """What of a training set may lie on ``device``."""
+    """What of a training set may lie on ``device``: on a GPU, half of it together with all that lies there already."""
     most = RESIDENT_BYTES[device.type]
-    return min(most, torch.cuda.get_device_properties(device).total_memory // 2) if device.type == "cuda" else most
+    if device.type != "cuda":
+        return most
+    half = torch.cuda.get_device_properties(device).total_memory // 2
+    return max(0, min(most, half - torch.cuda.memory_allocated(device)))
 
 
 def _copied(parts: Sequence[Tensor], device: torch.device) -> Tensor:
