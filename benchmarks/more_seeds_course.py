@@ -52,6 +52,8 @@ IN_PART = {
     "concat_he": "He initialisation alone",
 }
 """``WHOLE`` with less than all of it. The last is trained as at half the learning rate, but for how it begins."""
+RESCALED = {"early_fine": 1.5, "early_coarse": 15.0}
+"""Early fusion with another unit of its XYZ, in metres, than ``embedder.xyz_scale``."""
 
 
 def taking_the_course(
@@ -107,10 +109,12 @@ def network(
     if sensors := asked(name):
         return DecisionFusion(network(sensor, seed, settings, train, valid) for sensor in sensors)
     fusion, downsampling = parts(name)
-    base = WHOLE if fusion in IN_PART else fusion
+    base = WHOLE if fusion in IN_PART else "early" if fusion in RESCALED else fusion
     course = replace(course_of(settings), steps=random_size.sizes(settings).cilp_steps)
     protocol = params.section(settings, "image_classifier", OneCycleParams)
     own, arguments = OwnParams.of(settings, base), normalised(base, downsampling, settings)
+    if fusion in RESCALED:
+        arguments["xyz_scale"] = RESCALED[fusion]
     own = replace(own, auxiliary_losses=own.auxiliary_losses or auxiliary)
     if fusion == "concat_default":
         own = replace(own, initialisation="torch")

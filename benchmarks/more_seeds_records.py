@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import more_seeds_networks
-from more_seeds_course import IN_PART, WHOLE, taking_the_course
+from more_seeds_course import IN_PART, RESCALED, WHOLE, taking_the_course
 from more_seeds_networks import (
     AUXILIARY,
     JOINT,
@@ -177,6 +177,10 @@ RECORDS["course_registered"] = replace(
     fusions=RECORDS["registered"].fusions, runs=partial(taking_the_course, grids_registered=True),
     against=Beside("replication", "/registered", "grids as they are", "registered"),
 )  # fmt: skip
+RECORDS["course_rescaled"] = replace(
+    RECORDS["replication"], name="course-rescaled-seeds", prefix="course_rescaled_", beside=tuple(RESCALED),
+    together=None, fusions=("rgb", "early", "add"),
+)  # fmt: skip
 RECORDS["course_more"] = replace(
     RECORDS["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
     fusions=tuple(WITH_LOSSES.values()), beside=(), together=None,
@@ -184,6 +188,7 @@ RECORDS["course_more"] = replace(
 FURTHER_TITLES = {
     **{name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in WITH_LOSSES.items()},
     TWO_LIDARS: "two networks of the LiDAR",
+    **{name: f"{TITLES['early']}, XYZ in units of {unit:g} m" for name, unit in RESCALED.items()},
     **{name: f"{TITLES[WHOLE]}, {words}" for name, words in IN_PART.items()},
 }
 """Of fusions that the study does not train."""

@@ -1,4 +1,4 @@
-"""Two tables for README.md: what the study finds, and what was trained where size tells nothing of the shape.
+"""Tables for README.md: what the study finds, and what fusions learn and go by where size tells nothing of the shape.
 
     PYTHONPATH=src python benchmarks/readme_tables.py
 
@@ -7,7 +7,7 @@ Reads the records of ``more_seeds.py`` and ``course_cues.py`` in ``docs/``; trai
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from statistics import fmean
@@ -40,18 +40,16 @@ def tables() -> dict[str, str]:
     return {
         "summary": markdown("accuracy, % (max-pooling)", summary()),
         "random_sizes": markdown("accuracy, % (max-pooling)", of_random_sizes()),
+        "disagree": ranges("CILP's course, max-pooling", "by the image, %", asked_again("conflict")),
     }
 
 
 def summary() -> dict[str, Row]:
-    """The main settings, one row each, and what fusions go by where each sensor sees another shape."""
+    """The main settings, one row each."""
     return {
         "default scenes, reference protocol": tested("study"),
         "random-size scenes, reference protocol": tested("half_rate"),
         "random-size scenes, CILP's course": tested("course"),
-        "these networks on default scenes where the sensors disagree: goes by the image": asked(
-            COURSE.results, "conflict"
-        ),
     }
 
 
@@ -82,6 +80,15 @@ def markdown(corner: str, rows: Mapping[str, Row]) -> str:
     return "\n".join([*lines, *(line(name, row) for name, row in rows.items()), ""])
 
 
+def ranges(corner: str, what: str, found: Mapping[str, Sequence[float]]) -> str:
+    """A table of means, each with the least and the most of its runs, under a title that is left out there."""
+    runs = {fusion: found[fusion] for fusion in FUSIONS if found.get(fusion)}
+    head = [corner, *(TITLES.get(fusion, fusion) for fusion in runs)]
+    cells = [f"{percent(fmean(of))} ({percent(min(of))} to {percent(max(of))})" for of in runs.values()]
+    lines = ["# title", "", f"| {' | '.join(head)} |", "| --- " * len(head) + "|", f"| {what} | {' | '.join(cells)} |"]
+    return "\n".join([*lines, f"| runs | {' | '.join(str(len(of)) for of in runs.values())} |", ""])
+
+
 def line(name: str, row: Row) -> str:
     """One row, in percent; of a fusion that was not trained so, a dash."""
     seeds, *others = sorted({count for _, count in row.values()})
@@ -102,6 +109,17 @@ def tested(scenes: str, called: Mapping[str, str] | None = None) -> Row:
     names = called or {fusion: fusion for fusion in FUSIONS}
     found = {fusion: accuracy.get(f"fusion/{name}-maxpool") for name, fusion in names.items()}
     return {fusion: (float(of.mean()), len(of)) for fusion, of in found.items() if of is not None}
+
+
+def asked_again(condition: str) -> dict[str, list[float]]:
+    """By fusion that took CILP's course, on the audit's scenes of a condition: each run, on whatever scenes it was
+    trained."""
+    found: dict[str, list[float]] = {fusion: [] for fusion in FUSIONS}
+    for cues in (COURSE, MORE_OF_COURSE, REPLICATION):
+        runs = json.loads(cues.results.read_text(encoding="utf-8"))["accuracy"]
+        for fusion, of in found.items():
+            of += [run[condition] for run in runs.get(f"fusion/{fusion}-maxpool", {}).values()]
+    return found
 
 
 def asked(results: Path, condition: str, ending: str = "") -> Row:

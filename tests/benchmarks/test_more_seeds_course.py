@@ -110,7 +110,7 @@ def test_the_network_of_the_stage_is_taken_if_these_params_made_it(
 
 
 def test_less_than_all_of_the_course_is_another_training(course, settings, splits, capsys):
-    names = ["concat", *course.IN_PART]
+    names = ["concat", *course.IN_PART, "early", *course.RESCALED]
     models = {name: course.network(f"fusion/{name}-strided", 51, settings, *splits) for name in names}
     said = capsys.readouterr().out
     samples = len(splits[0])

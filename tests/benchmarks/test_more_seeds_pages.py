@@ -19,7 +19,8 @@ from cilp.report.significance import significance_json
 KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
     "course": "course", "course_auxiliary": "course auxiliary", "fresh": "fresh scenes", "replication": "replication",
-    "course_more": "course more", "course_registered": "course registered",
+    "course_more": "course more", "course_registered": "course registered", "two_lidars": "two lidars",
+    "course_rescaled": "course rescaled",
 }  # fmt: skip
 """What their claims are called."""
 

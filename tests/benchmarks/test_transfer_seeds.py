@@ -114,13 +114,23 @@ def test_a_student_of_another_teacher_is_another(networks, scenes, settings):
     assert networks.Networks(51, settings, moved).folder != networks.Networks(51, settings, scenes).folder
 
 
+def test_by_distance_no_label_of_an_image_is_seen(networks, scenes, settings, monkeypatch):
+    """The LiDAR classifier knows labels; here nothing has trained it."""
+    monkeypatch.setattr(networks.Networks, "lidar", lambda self, course: self.untrained())
+    train, valid = (replace(split, label=1 - split.label) for split in (scenes.train, scenes.valid))
+    told = [scenes, replace(scenes, train=train, valid=valid)]
+    for name, same in (("rgb2lidar/more_matched/distance", True), ("rgb2lidar/more_matched", False)):
+        one, other = (networks.Networks(51, settings, them).logits(name) for them in told)
+        assert torch.equal(one, other) == same
+
+
 def test_the_page_shows_the_record_and_says_no_more(seeds):
     found = json.loads(seeds.RESULTS.read_text(encoding="utf-8"))
     page = seeds.PAGE.read_text(encoding="utf-8")
     assert insert_tables(page, seeds.tables(found)) == page
     assert {tuple(runs) for runs in found["right"].values()} == {tuple(map(str, seeds.SEEDS))}
     figures = Figures(ROOT / "metrics")
-    accuracy, lists = seeds.complete(found), (seeds.COMPARED, seeds.COMPARED_LATER)
+    accuracy, lists = seeds.complete(found), (seeds.COMPARED, seeds.COMPARED_LATER, seeds.COMPARED_BRIDGE)
     compared = [comparison for asked in lists for comparison in seeds.compared(found, asked)]
     assert len(compared) == sum(map(len, lists)) and sum(map(len, seeds.series(found).values())) == len(accuracy)
     figures.files["significance"] = significance_json({}, compared, found["significance"]["confidence"])
