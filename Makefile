@@ -123,7 +123,7 @@ docs: $(READY)  ## put the tables of metrics/, of benchmarks and of more seeds i
 	PYTHONPATH=src python -m cilp.report.docs
 	PYTHONPATH=src python benchmarks/document.py
 	PYTHONPATH=src python benchmarks/readme_tables.py
-	for of in more_seeds course_cues joint_parts transfer_seeds few_labels; do \
+	for of in more_seeds course_cues conflict_cues joint_parts transfer_seeds few_labels; do \
 		PYTHONPATH=src python benchmarks/$$of.py --tables || exit 1; done
 
 lock: $(READY)  ## compile requirements.txt from pyproject.toml
