@@ -71,7 +71,7 @@ KINDS = {
 }
 """What is trained on each number of scenes. The embedders are pretrained on as many pairs as on the default scenes,
 without labels."""
-PANELS = {"image": ["supervised", *list(KINDS)[2:6]], "LiDAR": list(KINDS)[6:]}
+PANELS = {"image": ["supervised", *list(KINDS)[2:6]], "LiDAR": ["lidar", *list(KINDS)[8:], LONGER]}
 """Of the picture."""
 CLASSIFIERS = [
     f"{kind}/{count}" for count in COUNTS for kind in KINDS if kind not in (CHOSEN, LONGER) or count in SOME_COUNTS
