@@ -73,6 +73,8 @@ class Record:
     """Learning rate of all networks, as a share of the fusions'; none on the study's scenes."""
     epochs: int | None = None
     """Of all networks; none for the fusions' own."""
+    xyz_scale: float | None = None
+    """Unit of XYZ in metres; none for ``embedder.xyz_scale``."""
     runs: Callable[..., Runs] = as_the_study
     """What gives the networks and the test set, by the params of this training, a device, and ``further_scenes``."""
     further_scenes: Mapping[str, int] = field(default_factory=dict)
@@ -95,6 +97,9 @@ class Record:
         if self.epochs is not None:
             fusion = {name: {**protocol, "epochs": self.epochs} for name, protocol in settings["fusion"].items()}
             return {**settings, "fusion": fusion, "seeds": []}
+        if self.xyz_scale is not None:
+            settings = {**settings, "embedder": {**settings["embedder"], "xyz_scale": self.xyz_scale}}
+            return {**settings, "random_size": {**settings["random_size"], "seeds": []}}
         sizes = settings["random_size"]
         if self.rate in (None, sizes["lr_factor"]):
             return settings
@@ -141,6 +146,11 @@ RECORDS["registered"] = replace(
 RECORDS["two_lidars"] = replace(
     RECORDS["half_rate"], name="two-lidars-seeds", prefix="two_lidars_", ticks=(), fusions=BASELINES,
     beside=(TWO_LIDARS, DECISION), together=None, against=None,
+)  # fmt: skip
+RECORDS["half_rate_fine"] = replace(
+    RECORDS["registered"], name="half-rate-fine-seeds", prefix="half_rate_fine_", runs=on_random_sizes, xyz_scale=1.5,
+    fusions=("early", "late", "concat", "add", "hadamard"),
+    against=Beside("half_rate", "/fine", "units of 5 m", "units of 1.5 m"),
 )  # fmt: skip
 RECORDS["longer"] = replace(
     RECORDS["study"], name="longer-seeds", prefix="longer_", further=range(51, 54), ticks=(), fusions=BASELINES[:1],

@@ -53,7 +53,7 @@ def test_the_committed_report_says_what_the_committed_figures_say():
 KINDS = {
     "holds", "more seeds", "random sizes", "half rate", "registered", "longer", "course", "course cues",
     "course auxiliary", "fresh scenes", "replication", "replication cues", "course more", "course more cues",
-    "course registered", "course rescaled", "course again", "course again cues", "conflict cues", "two lidars",
+    "course registered", "course rescaled", "course again", "course again cues", "conflict cues", "two lidars", "half rate fine",
     "joint parts", "transfer", "few labels",
 }  # fmt: skip
 
