@@ -1,6 +1,6 @@
 """What fusions that took CILP's course go by: the audit of those of ``more_seeds.py``.
 
-    PYTHONPATH=src python benchmarks/course_cues.py [--record replication|course_more|course_again]
+    PYTHONPATH=src python benchmarks/course_cues.py [--record replication|course_more]
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
 They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, or further seeds.
@@ -62,8 +62,7 @@ class Cues:
 COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "course_auxiliary"})
 REPLICATION = Cues("replication", {"": "replication"})
 MORE_OF_COURSE = Cues("course_more", {"": "course_more"})
-AGAIN = Cues("course_again", {"": "course_again"})
-ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE, AGAIN)}
+ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
 
 
 def main() -> None:

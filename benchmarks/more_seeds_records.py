@@ -195,10 +195,6 @@ RECORDS["course_more"] = replace(
     RECORDS["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
     fusions=tuple(WITH_LOSSES.values()), beside=(), together=None,
 )  # fmt: skip
-RECORDS["course_again"] = replace(
-    RECORDS["course_more"], name="course-again-seeds", prefix="course_again_", further=range(51, 54),
-    fusions=("late", "add"), against=Beside("course", "/again", "on one machine", "on another"),
-)  # fmt: skip
 FURTHER_TITLES = {
     **{name: f"{TITLES[fusion]}, auxiliary losses" for name, fusion in WITH_LOSSES.items()},
     TWO_LIDARS: "two networks of the LiDAR",
