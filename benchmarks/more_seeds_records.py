@@ -148,7 +148,8 @@ RECORDS["two_lidars"] = replace(
     beside=(TWO_LIDARS, DECISION), together=None, against=None,
 )  # fmt: skip
 RECORDS["half_rate_fine"] = replace(
-    RECORDS["registered"], name="half-rate-fine-seeds", prefix="half_rate_fine_", runs=on_random_sizes, xyz_scale=1.5,
+    RECORDS["registered"], name="half-rate-fine-seeds", prefix="half_rate_fine_", further=range(51, 53),
+    runs=on_random_sizes, xyz_scale=1.5,
     fusions=("early", "late", "concat", "add", "hadamard"),
     against=Beside("half_rate", "/fine", "units of 5 m", "units of 1.5 m"),
 )  # fmt: skip
