@@ -31,7 +31,7 @@ from cilp.contrastive.pairs import load_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.models import fusion
 from cilp.models.embedder import EmbedderParams
-from cilp.training import unfinished
+from cilp.training import optimizers, unfinished
 from cilp.training.classifier import TrainingParams, train_classifier
 from cilp.training.device import prepare_device
 from cilp.training.distributed import world
@@ -42,12 +42,20 @@ from cilp.training.unfinished import Unfinished
 device = prepare_device("cpu")
 packed = make_packed()
 result = {"processes": world().size}
+last = {}  # gradients, which a run lets go of when it is over
+for kind in (optimizers.Adam, optimizers.AdamW):
+    def step(self, closure=None, take=kind.step):
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        last["gradients"] = torch.cat([parameter.grad.contiguous().flatten() for parameter in parameters])
+        return take(self, closure)
+
+    kind.step = step
 
 
 def keep(name, done):
     result[f"{name} losses"] = torch.tensor([[f.train_loss, f.valid_loss] for f in done.history])
-    if all(p.grad is not None for p in done.model.parameters()):  # a run that was over when it went on takes no step
-        result[f"{name} gradients"] = torch.cat([p.grad.contiguous().flatten() for p in done.model.parameters()])
+    if last:  # a run that was over when it went on takes no step
+        result[f"{name} gradients"] = last.pop("gradients")
 
 
 def classifier(name, way, epochs, batch, state=None, label=None):

@@ -234,8 +234,16 @@ def test_nothing_is_left_behind_by_a_signal(folder, tmp_path, number, when):
     command = [sys.executable, "-c", program, "sh", "-c", "echo 1 > there; exec sleep 60"]
     with tempfile.TemporaryDirectory() as left:
         environment = {**ENVIRONMENT, "PYTHONPATH": path, "TMPDIR": left}
-        with subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                              text=True, start_new_session=True) as launcher:  # fmt: skip
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+        ) as launcher:  # or nohup's
             eventually((folder / "there").read_text)
             assert list(Path(left).iterdir())
             os.killpg(launcher.pid, number)
