@@ -46,7 +46,7 @@ JOINT = "joint"
 """Decision-level fusion's two networks, trained together: the sum of their logits is what learns."""
 AUXILIARY = "auxiliary"
 """The same, but each of the two has a loss of its own as well."""
-TWO_LIDARS, APART = "two_lidars", 100
+TWO_LIDARS, SEEDS_APART = "two_lidars", 100
 """Two networks of the LiDAR alone, decided by as decision-level fusion decides: the sum of their logits. The second has
 a seed of its own, so much higher."""
 WITH_LOSSES = {f"{fusion}_{AUXILIARY}": fusion for fusion in ("late", "concat", "add", "hadamard")}
@@ -94,7 +94,7 @@ def on_random_sizes(settings: dict[str, Any], device: torch.device) -> Runs:
             return sum(logits(sensor, seed) for sensor in sensors)
         fusion, downsampling = parts(name)
         if fusion == TWO_LIDARS:
-            return sum(logits(f"fusion/lidar-{downsampling}", one) for one in (seed, seed + APART))
+            return sum(logits(f"fusion/lidar-{downsampling}", one) for one in (seed, seed + SEEDS_APART))
         if fusion in (JOINT, AUXILIARY):
             return logits_on(train_here(fusion, downsampling, seed, settings, device), test)
         made_by = protocol_on_random_sizes(fusion, settings), builder_and_arguments(fusion, downsampling, settings)[1]
