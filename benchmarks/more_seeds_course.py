@@ -44,7 +44,8 @@ from cilp.training.loop import Run
 
 OF_THE_STUDY = Path("models/fusion_course")
 NETWORKS = Path("models/more_seeds")
-"""Those that the study has not, kept by the scenes and the machine that made them, so that they can be asked again."""
+"""Those that the study has not, kept by the scenes and the machine that made them and the unit of their XYZ, so that
+they can be asked again."""
 WHOLE = "concat"
 IN_PART = {
     "concat_unvaried": "neither mirrored nor coloured",
@@ -123,7 +124,8 @@ def network(
     plan = protocol_on_random_sizes(base, settings) if fusion == "concat_he" else None
     made_by = {**asdict(own), **asdict(plan)} if plan else {**asdict(course), **asdict(protocol), **asdict(own)}
     called, seen = f"{name}-{AUXILIARY}" if auxiliary else name, digest(train, valid)
-    studys, here = (folder / called / f"seed-{seed}.pt" for folder in (OF_THE_STUDY, NETWORKS / seen))
+    studys = OF_THE_STUDY / called / f"seed-{seed}.pt"
+    here = NETWORKS / seen / f"{called}-{arguments['xyz_scale']:g}m" / f"seed-{seed}.pt"
     for there in filter(Path.is_file, (here, studys)):
         model, kept = load_checkpoint(there, train.label.device)
         alike = (kept["params"], kept["arguments"]) == (made_by, arguments)

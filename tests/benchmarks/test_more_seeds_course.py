@@ -1,3 +1,4 @@
+import copy
 import json
 import runpy
 import shutil
@@ -60,7 +61,7 @@ def test_a_network_is_trained_once_and_kept_for_the_params_that_made_it(course, 
     faster = course.network("fusion/add-strided", 51, settings, *splits)
     assert not torch.equal(weights(first), weights(faster))
     kept = [str(path.relative_to(course.NETWORKS)) for path in course.NETWORKS.rglob("*.pt")]
-    assert kept == [f"{course.digest(*splits)}/fusion/add-strided/seed-51.pt"]
+    assert kept == [f"{course.digest(*splits)}/fusion/add-strided-5m/seed-51.pt"]
 
 
 @pytest.mark.parametrize("change", [{"xyz_scale": 7.0}, {"initialisation": "torch"}])
@@ -71,6 +72,15 @@ def test_a_network_of_another_embedders_params_is_not_taken(course, settings, sp
     second = course.network("fusion/add-strided", 51, settings, *splits)
     assert "add-strided, course, seed 51: 24/24 samples" in capsys.readouterr().out
     assert not torch.equal(weights(first), weights(second))
+
+
+def test_networks_in_different_units_lie_side_by_side(course, settings, splits, capsys):
+    fine = merge(copy.deepcopy(settings), {"embedder": {"xyz_scale": 1.5}})
+    first = [course.network("fusion/add-strided", 51, params, *splits) for params in (settings, fine)]
+    capsys.readouterr()
+    again = [course.network("fusion/add-strided", 51, params, *splits) for params in (settings, fine)]
+    assert capsys.readouterr().out == ""
+    assert all(torch.equal(weights(one), weights(other)) for one, other in zip(first, again, strict=True))
 
 
 def test_a_network_of_other_scenes_is_not_taken(course, settings, splits, capsys):
