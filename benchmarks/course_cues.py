@@ -1,10 +1,9 @@
 """What fusions that took CILP's course go by: the audit of those of ``more_seeds.py``.
 
-    PYTHONPATH=src python benchmarks/course_cues.py [--record replication|course_more|course_fine]
+    PYTHONPATH=src python benchmarks/course_cues.py [--record replication|course_more]
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
-They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, further seeds, or
-those with XYZ in smaller units.
+They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, or further seeds.
 Writes accuracies by model, seed and condition to ``docs/<record>-cues.json``, and a table into ``docs/cilp-course.md``.
 With ``--tables``, the tables of all that there is alone.
 """
@@ -63,8 +62,7 @@ class Cues:
 COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "course_auxiliary"})
 REPLICATION = Cues("replication", {"": "replication"})
 MORE_OF_COURSE = Cues("course_more", {"": "course_more"})
-FINE = Cues("course_fine", {"": "course_fine"})
-ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE, FINE)}
+ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
 
 
 def main() -> None:

@@ -131,9 +131,26 @@ def test_pairs_are_streamed_too(path, tight, monkeypatch):
             assert torch.equal(ours, theirs)
 
 
-def test_a_shard_leaves_memory_when_the_next_one_comes(path, tight):
+def test_shards_take_turns_in_the_same_memory_and_what_was_handed_out_stays(path, tight):
+    data = packed.load(path)
+    whole = data.rgb[data.rows("train")]
+    rgb, _ = stream.pixels([(data, data.rows("train"))], CPU)
+    firsts = range(0, 48, SHARD)
+    handed = [
+        (rgb[first : first + 2], rgb[torch.tensor([first])], rgb[first], rgb.block.data_ptr()) for first in firsts
+    ]
+    assert {memory for *_, memory in handed} == {rgb.block.data_ptr()} and len(rgb.block) == SHARD
+    for first, (rows, batch, row, _) in zip(firsts, handed, strict=True):
+        assert torch.equal(rows, whole[first : first + 2]) and torch.equal(batch, whole[[first]])
+        assert torch.equal(row, whole[first])
+
+
+def test_a_shard_that_could_not_be_read_is_not_taken_for_another(path, tight, monkeypatch):
     data = packed.load(path)
     rgb, _ = stream.pixels([(data, data.rows("train"))], CPU)
-    for number in (0, 1, 2):
-        rgb[torch.tensor([number * SHARD])]
-        assert len(rgb.block) == min(SHARD, 48 - number * SHARD)
+    rgb[0]
+    with monkeypatch.context() as context:
+        context.setattr(stream.packed, "load", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            rgb[SHARD]
+    assert torch.equal(rgb[0], data.rgb[data.rows("train")][0])

@@ -356,6 +356,22 @@ def test_each_process_takes_its_share_of_the_cores_whatever_torchrun_leaves_it(m
     assert asked == [1, 4, 1]
 
 
+def test_what_is_too_small_for_a_normal_float_is_zero_in_every_thread():
+    """Or else training slows down as it converges. In a process of its own: only threads that start later do it."""
+    script = (
+        "import sys, cilp, torch\n"
+        "from cilp.training.device import prepare_device\n"
+        "if len(sys.argv) > 1: prepare_device('cpu')\n"
+        "torch.set_num_threads(2)\n"
+        "print(int((torch.full((2**22,), 1e-30) * 1e-9).count_nonzero()))\n"
+    )
+    left = [
+        int(subprocess.run([sys.executable, "-c", script, *prepared], capture_output=True, check=True).stdout)
+        for prepared in ([], ["prepared"])
+    ]
+    assert left == [2**22, 0]
+
+
 def test_products_are_exact_where_cosines_are_compared():
     before = torch.get_float32_matmul_precision()
     try:

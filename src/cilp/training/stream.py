@@ -20,13 +20,16 @@ Source = tuple[packed.Packed, slice]
 
 
 class Streamed:
-    """One field of packed files, (N, ...), read from them when it is asked for; the last shard stays on ``device``."""
+    """One field of packed files, (N, ...), read from them when it is asked for; the last shard stays on ``device``.
+
+    All shards come into the same memory: new memory is slow where a virtual machine has to ask its host for it.
+    """
 
     def __init__(self, sources: Sequence[tuple[Path, int, int]], field: str, device: torch.device):
         """``sources`` are the path, first row and end of consecutive rows of packed files."""
         self.sources, self.field, self.device = sources, field, device
         self.ends = list(accumulate(stop - start for _, start, stop in sources))
-        self.number, self.block = -1, torch.empty(0)
+        self.number, self.block = -1, torch.empty(0, device=device)
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -38,7 +41,7 @@ class Streamed:
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             numbers = range(start // SHARD, -(-stop // SHARD))
-            parts = [self._shard(k)[max(start - k * SHARD, 0) : stop - k * SHARD] for k in numbers]
+            parts = [self._shard(k)[max(start - k * SHARD, 0) : stop - k * SHARD].clone() for k in numbers]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         first, last = (int(row) // SHARD for row in (rows.min(), rows.max()))
         if first != last:
@@ -48,15 +51,17 @@ class Streamed:
     def _shard(self, number: int) -> Tensor:
         """The rows of one shard. Files are mapped anew for each, so that the pages read leave memory again."""
         if number != self.number:
-            self.number, self.block = -1, torch.empty(0)  # makes room first
-            start, stop, parts = number * SHARD, min((number + 1) * SHARD, len(self)), []
+            self.number = -1  # until it is whole
+            start, stop = number * SHARD, min((number + 1) * SHARD, len(self))
             for (path, first, _), end, begin in zip(self.sources, self.ends, [0, *self.ends], strict=False):
                 low, high = max(start, begin), min(stop, end)
                 if low < high:
-                    whole = getattr(packed.load(path), self.field)
-                    parts.append(whole[first + low - begin : first + high - begin].to(self.device, copy=True))
-            self.number, self.block = number, torch.cat(parts) if len(parts) > 1 else parts[0]
-        return self.block
+                    rows = getattr(packed.load(path), self.field)[first + low - begin : first + high - begin]
+                    if not len(self.block):
+                        self.block = rows.new_empty((min(SHARD, len(self)), *rows.shape[1:]), device=self.device)
+                    self.block[low - start : high - start].copy_(rows)
+            self.number = number
+        return self.block[: min(SHARD, len(self) - number * SHARD)]
 
 
 def shards(count: int, size: int | None, generator: torch.Generator) -> list[int]:
