@@ -61,7 +61,7 @@ class Streamed:
                         self.block = rows.new_empty((min(SHARD, len(self)), *rows.shape[1:]), device=self.device)
                     self.block[low - start : high - start].copy_(rows)
             self.number = number
-        return self.block[: min(SHARD, len(self) - number * SHARD)]
+        return self.block[: len(self) - number * SHARD]
 
 
 def shards(count: int, size: int | None, generator: torch.Generator) -> list[int]:
