@@ -39,7 +39,7 @@ def prepare_device(device: str) -> torch.device:
     # fresh memory is filled to expose what is read before it is written; nothing here is, and filling takes its time
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
-    # below 1.2e-38 a number is zero: a training that converges has more and more of these, for which a CPU may take many
+    # below 1.2e-38 a number is zero: a training that converges has ever more of these, for which a CPU may take many
     # times as long. Threads that start later do the same, so this comes before any work
     torch.set_flush_denormal(True)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
