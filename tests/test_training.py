@@ -372,6 +372,13 @@ def test_what_is_too_small_for_a_normal_float_is_zero_in_every_thread():
         assert int(done.stdout) == left
 
 
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_no_test_begins_as_another_left_it(time):
+    assert torch.full((1,), 1e-30).mul(1e-9).count_nonzero()
+    prepare_device("cpu")
+    assert not torch.full((1,), 1e-30).mul(1e-9).count_nonzero()
+
+
 def test_products_are_exact_where_cosines_are_compared():
     before = torch.get_float32_matmul_precision()
     try:
