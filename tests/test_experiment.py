@@ -78,7 +78,7 @@ def test_whatever_is_set_is_accepted_or_refused_in_one_sentence(study):
     ordinary = ("1", "10", "0.5", "[51]")
     hostile = ("[]", "{}", "-1", "1e308", "nan", "null", "''", "'x y'", "true", "{a:1}", "[", "a,b", "${seeds}", "é")
     accepted = refused = 0
-    for _ in range(150):
+    for _ in range(100):
         change, sign = draw.choice(("", "", "", "+", "~")), draw.choice(("=", "=", "=", "", ".x="))
         override = change + draw.choice(keys) + sign + draw.choice(draw.choice((ordinary, hostile)))
         try:
