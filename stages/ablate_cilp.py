@@ -22,7 +22,7 @@ from cilp.training.checkpoint import load_frozen
 from cilp.training.device import describe, prepare_device
 from cilp.training.inputs import load_split
 from cilp.training.loop import Run
-from cilp.training.seeds import check_seeds
+from cilp.training.seeds import check_seeds, write_once
 from cilp.training.unfinished import UnfinishedRuns
 
 PACKED, UNLABELLED = Path("data/packed.pt"), Path("data/unlabelled.pt")
@@ -64,7 +64,7 @@ def main() -> None:
     kept |= {f"recall_at_{k}": figures[f"image_to_lidar_recall_at_{k}"] for k in (1, 5)}
     kept["rgb2lidar_accuracy"] = classifier.best.valid_accuracy
     kept |= {"training_pairs": len(train), "steps": protocol.steps, "batch_size": protocol.batch_size}
-    write_json(Path(f"metrics/cilp_ablation/{name}.json"), kept)
+    write_once(write_json, Path(f"metrics/cilp_ablation/{name}.json"), kept)
     runs.clear()
 
 

@@ -60,7 +60,8 @@ def main() -> None:
         target, valid_target = labels, valid.label
         if distils:
             teacher = load_frozen(teachers[seed], LidarClassifier, device)
-            target, valid_target = answers(teacher, train), answers(teacher, valid)
+            target = answers(teacher, train, f"{name} seed {seed}, what the LiDAR classifier says")
+            valid_target = answers(teacher, valid)
         trained_by = {**asdict(course), **asdict(protocol)}
         config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}
         with tracking.start_run(settings, group=name, name=f"{name}-{seed}", config=config) as tracked:

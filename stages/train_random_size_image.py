@@ -47,7 +47,7 @@ def main() -> None:
     teacher = load_frozen(lidar, LidarClassifier, device)
     told = {
         "image_supervised": (labelled, data.label[data.rows("train")].float().to(device), valid.label),
-        "image_distilled": (pairs, answers(teacher, pairs), answers(teacher, valid)),
+        "image_distilled": (pairs, answers(teacher, pairs, "what the LiDAR classifier says"), answers(teacher, valid)),
     }
     trained_by = {**asdict(course), **asdict(protocol)}
     config = {**trained_by, **embedder.arguments(), "optimizer": "AdamW", "scheduler": "1cycle", "seed": seed}

@@ -13,6 +13,7 @@ from cilp import params
 from cilp.contrastive.pairs import load_pairs
 from cilp.contrastive.pretraining import CilpParams, pretrain
 from cilp.errors import UserError
+from cilp.evaluation.data_efficiency import Reached, write_reached
 from cilp.models.embedder import EmbedderParams
 from cilp.training.distributed import World
 from cilp.training.loop import Run
@@ -175,3 +176,11 @@ def test_shares_make_up_the_batch_and_weights_its_mean():
     assert torch.equal(World().share(rows), rows)
     with pytest.raises(UserError, match="3 processes"):
         worlds[0].check_divides(10, "cilp.batch_size")
+
+
+def test_the_leading_process_alone_writes_results(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    for world, there in ((World(1, 2), False), (World(0, 2), True)):
+        monkeypatch.setattr("cilp.training.distributed.world", lambda world=world: world)
+        write_reached(path, [Reached("lidar", "scratch", 25, 51, 0.75)])
+        assert path.exists() is there

@@ -1,5 +1,6 @@
 """The image classifiers that CILP is measured against."""
 
+import re
 import runpy
 import sys
 from dataclasses import replace
@@ -115,6 +116,14 @@ def test_a_teacher_is_asked_once_and_answers_as_it_would_alone(packed):
     alone = logits_of(model, LidarSplit.of(load_split(packed, "train", CPU))).sigmoid()
     torch.testing.assert_close(told, alone)
     assert told.min() > 0 and told.max() < 1 and told.std() > 0
+
+
+def test_a_teacher_of_many_shows_how_far_it_is(packed, capsys):
+    pairs = load_training_pairs(packed, None, True, CPU)
+    told = answers(teacher(), pairs)
+    assert capsys.readouterr().out == ""
+    assert torch.equal(answers(teacher(), pairs, "asked"), told)
+    assert re.fullmatch(r"asked: (\d+)/\1 batches \([\d,]+ batches/s\)\n", capsys.readouterr().out)
 
 
 def test_it_sees_the_images_that_cilp_sees(packed, monkeypatch):

@@ -95,6 +95,31 @@ def test_differences_that_are_all_equal_prove_no_more_than_that_they_agree_in_si
     assert difference(np.zeros(shape), 0.95).p == 1.0
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.0005, -1 / 3])
+def test_what_rounding_leaves_of_no_variance_is_none(value):
+    """Means over several networks are no binary fractions."""
+    assert difference(np.full((3, 1000), value), 0.95).p == 0.25
+
+
+def test_what_rounding_leaves_of_the_variance_of_scenes_is_none():
+    """Seeds agree on average, and scenes differ by as much as seeds and scenes together, but for rounding."""
+    values = np.full((3, 16), 0.5)
+    for seed, scenes in enumerate(([5, 9, 11, 14], [3, 11, 12, 13], [2, 4, 9, 12])):
+        values[seed, scenes] = 0.0
+    assert difference(values, 0.95).p > 0.001
+
+
+def test_one_scene_more_on_which_seeds_agree_makes_no_difference_surer_at_once():
+    """Seeds agree on average; what each gains, it gains on scenes of its own, and then all on one scene too."""
+    values = np.zeros((3, 100))
+    for seed in range(3):
+        values[seed, 10 * seed : 10 * seed + 4] = 1.0
+    before = difference(values, 0.95)
+    values[:, 90] = 1.0
+    after = difference(values, 0.95)
+    assert after.high - after.low > 0.9 * (before.high - before.low)
+
+
 def test_differences_that_cancel_seed_by_seed_have_an_interval():
     """One scene more for each of three seeds, another one each: no seed differs from the others on average."""
     values = np.zeros((3, 100))

@@ -59,7 +59,8 @@ class OneCycleParams:
 @dataclass(frozen=True)
 class CourseValidation:
     """Figures after a number of steps: losses in nats to what it is told (training: mean since the one before),
-    accuracy in [0, 1] on the labels."""
+    accuracy in [0, 1] on the labels. The
+    learning rate is that of the next step, which after the last one the schedule no longer means to be taken."""
 
     step: int
     train_loss: float

@@ -18,6 +18,9 @@ from cilp.training.loop import Run, Trained, steps_of_a_pass
 
 P = TypeVar("P", bound=TrainingParams)
 
+DRAWN_BY = "data.subset (unless the source brings its splits along)"
+"""What says how many scenes train."""
+
 
 @dataclass(frozen=True)
 class DataEfficiencyParams:
@@ -45,7 +48,7 @@ def protocol_of(settings: dict[str, Any]) -> tuple[DataEfficiencyParams, Trainin
     return asked, params.section(settings, "data_efficiency.head", TrainingParams)
 
 
-def few(data: Packed, count: int, seed: int, drawn_by: str = "data.subset") -> dict[str, Tensor]:
+def few(data: Packed, count: int, seed: int, drawn_by: str = DRAWN_BY) -> dict[str, Tensor]:
     """Rows of ``count`` training scenes, drawn by ``seed`` alone so that more scenes hold the fewer ones, and of
     validation scenes: ``train`` and ``val``, each (N,) int64, counted within the split.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cilp.classifiers.course import Course, CourseValidation, OneCycleParams, take_course
+from cilp.console.progress import track
 from cilp.models.embedder import EmbedderParams
 from cilp.models.image_classifier import ImageClassifier, build
 from cilp.models.lidar import LidarClassifier
@@ -18,13 +19,15 @@ from cilp.training.loop import Run, Trained
 
 
 @torch.no_grad()
-def answers(teacher: LidarClassifier, pairs: Pairs) -> Tensor:
+def answers(teacher: LidarClassifier, pairs: Pairs, label: str | None = None) -> Tensor:
     """What a LiDAR classifier in evaluation mode makes of every pair: probabilities (N,) of a sphere, asked once.
 
-    Mirroring a pair and permuting its colours changes no shape, so that they hold for its variations too.
+    Mirroring a pair and permuting its colours changes no shape, so that they hold for its variations too. With a
+    ``label``, progress is shown.
     """
-    parts = [teacher(pairs.points(rows)) for rows in in_order(len(pairs), pairs.scene.device)]
-    return torch.cat(parts).sigmoid()
+    batches = list(in_order(len(pairs), pairs.scene.device))
+    shown = track(batches, label, unit="batches") if label else batches
+    return torch.cat([teacher(pairs.points(rows)) for rows in shown]).sigmoid()
 
 
 def train_image(

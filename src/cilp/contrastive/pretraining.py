@@ -58,7 +58,10 @@ class CilpParams:
 
 @dataclass(frozen=True)
 class Validation:
-    """Figures after a number of steps: losses in nats (training: mean since the one before), shares in [0, 1]."""
+    """Figures after a number of steps: losses in nats (training: mean since the one before), shares in [0, 1].
+
+    The learning rate is that of the next step, which after the last one the schedule no longer means to be taken.
+    """
 
     step: int
     train_loss: float

@@ -18,7 +18,7 @@ from cilp.training.inputs import Split
 from cilp.training.seeds import summarise
 
 FIRST_SCENE = 1_000_000
-"""Number of the first scene that is rendered: beyond any that training may have seen."""
+"""Number of the first scene that is rendered: none that training may have seen."""
 LIDAR = ("own", "twin")
 """Whose range image goes with an image: the object's, or that of the other shape at its place."""
 

@@ -1,19 +1,21 @@
 """What classifiers reach with how many labels, with and without pretraining."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from cilp.atomic import replacing
+from cilp.atomic import write_text
 from cilp.errors import UserError
-from cilp.training.seeds import mean_and_spread
+from cilp.training.seeds import mean_and_spread, write_once
 
 
 @dataclass(frozen=True)
 class Reached:
-    """One training on ``scenes`` labelled scenes, a cube and a sphere each; accuracy on the whole test set."""
+    """One training on ``scenes`` labelled scenes, a cube and a sphere each; accuracy on the whole test set or, of
+    random size, on scenes rendered for it."""
 
     model: str
     way: str
@@ -26,10 +28,11 @@ class Reached:
 
 def write_reached(path: Path, rows: Iterable[Reached]) -> None:
     """Write a CSV, a row a training; without any, its header alone."""
-    with replacing(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Reached)])
-        writer.writerows(map(astuple, rows))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Reached)])
+    writer.writerows(map(astuple, rows))
+    write_once(write_text, path, text.getvalue())
 
 
 def read_reached(path: Path) -> list[Reached]:

@@ -11,6 +11,8 @@ from cilp.evaluation.table import Prediction
 
 BATCH = 250
 """Resamples at a time, of which each takes as many floats as there are seeds times scenes."""
+ROUNDING = 1e-12
+"""Of the largest square of a difference: a variance below is what rounding leaves of none."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def difference(values: np.ndarray, confidence: float) -> Difference:
     mean = float(values.mean())
     if values.size == 1:
         return Difference(mean, -1.0, 1.0, 1.0)
+    nothing = ROUNDING * float(np.square(values).max())
     by_seed, by_scene = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     of_scenes = seeds * np.square(by_scene - mean).sum() / max(scenes - 1, 1)
     variance = of_scenes
@@ -140,9 +143,10 @@ def difference(values: np.ndarray, confidence: float) -> Difference:
         rest = np.square(values - by_seed - by_scene + mean).sum() / ((seeds - 1) * max(scenes - 1, 1))
         of_seeds = scenes * np.square(by_seed - mean).sum() / (seeds - 1)
         variance = of_seeds + max(of_scenes - rest, 0.0)
-        variance = variance or rest  # seeds agree on average, though not scene by scene
+        if of_seeds <= nothing:  # seeds agree on average, though not scene by scene
+            variance = max(variance, rest)
     error = float(np.sqrt(variance / values.size))
-    if error == 0:  # the same difference in every scene and seed: no more certain than that they agree in sign
+    if variance <= nothing:  # the same difference in every scene and seed: no more certain than that they agree in sign
         return Difference(mean, mean, mean, 0.5**freedom if mean else 1.0)
     half = float(t.ppf((1 + confidence) / 2, freedom)) * error
     return Difference(mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, freedom)))

@@ -21,7 +21,7 @@ are faster than large ones, and take less memory."""
 
 
 def prepare_device(device: str) -> torch.device:
-    """Resolve ``device`` (auto, cpu or cuda), switch on deterministic algorithms, and set as many threads as cores.
+    """Resolve ``device`` (auto, cpu or cuda), switch on deterministic algorithms, and set at most a thread a core.
 
     Under ``torchrun`` it meets the other processes, and each takes a GPU of its own, or its share of the cores. A GPU
     that is there but cannot be used is said, and with ``auto`` the CPU takes its place.

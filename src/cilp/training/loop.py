@@ -192,7 +192,7 @@ def fit(
             try:
                 latest = validate(done, (values @ sizes / sizes.sum()).item(), schedule.get_last_lr()[0])
             except RuntimeError as error:
-                cure = "to validate; free some of it, or set device to cpu"
+                cure = f"to validate; free some of it{', or set device to cpu' if device.type == 'cuda' else ''}"
                 raise _explained(error, f"{label}, step {done}", cure) from None
             if not math.isfinite(latest.valid_loss):
                 raise UserError(

@@ -41,7 +41,7 @@ def summarise(per_seed: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
 
 def write_metrics(path: Path, per_seed: Mapping[int, Mapping[str, float]], **constants: float) -> None:
     """Reproducible figures as JSON: mean and spread over the seeds, ``constants``, and how many ``seeds`` there are."""
-    _write(write_json, path, {**summarise(per_seed), **constants, "seeds": len(per_seed)})
+    write_once(write_json, path, {**summarise(per_seed), **constants, "seeds": len(per_seed)})
 
 
 def write_cost(path: Path, per_seed: Mapping[int, Mapping[str, float]], **provenance: Any) -> None:
@@ -49,7 +49,7 @@ def write_cost(path: Path, per_seed: Mapping[int, Mapping[str, float]], **proven
     from cilp.training.distributed import world
 
     each = {str(seed): dict(figures) for seed, figures in per_seed.items()}
-    _write(write_json, path, {**summarise(per_seed), "per_seed": each, **provenance, "processes": world().size})
+    write_once(write_json, path, {**summarise(per_seed), "per_seed": each, **provenance, "processes": world().size})
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -59,10 +59,11 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(write_text, path, text.getvalue())
+    write_once(write_text, path, text.getvalue())
 
 
-def _write(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+def write_once(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+    """``write(path, content)``, by the leading process alone."""
     from cilp.training.distributed import world  # PyTorch: those that read what is written here do without
 
     if world().leads:
