@@ -54,7 +54,9 @@ def main() -> None:
     valid = load_pairs([(data, data.rows("val"))], device)
     read = [PACKED, UNLABELLED] if protocol.unlabelled else [PACKED]
     runs = UnfinishedRuns(Path(f"unfinished/ablate_cilp@{name}"), device, read, protocol, embedder)
-    cilp = pretrain(train, valid, protocol, embedder, Run(seed, f"CILP, {name}", unfinished=runs.of(seed))).model
+    run = Run(seed, f"CILP, {name}", unfinished=runs.of(seed))
+    section = f"cilp_ablation.recipes.{name}.cilp" if "cilp" in recipe else "cilp"
+    cilp = pretrain(train, valid, protocol, embedder, run, section).model
     figures = evaluate(cilp, valid)
 
     lidar = load_frozen(Path(f"models/lidar/seed-{seed}.pt"), LidarClassifier, device)

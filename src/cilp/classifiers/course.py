@@ -60,7 +60,7 @@ class OneCycleParams:
 class CourseValidation:
     """Figures after a number of steps: losses in nats to what it is told (training: mean since the one before),
     accuracy in [0, 1] on the labels. The
-    learning rate is that of the next step, which after the last one the schedule no longer means to be taken."""
+    learning rate is that of the next step; after the last step, it is one beyond the end of the schedule."""
 
     step: int
     train_loss: float

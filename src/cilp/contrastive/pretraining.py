@@ -15,7 +15,7 @@ from cilp.models.embedder import EmbedderParams
 from cilp.training.device import exact_products
 from cilp.training.distributed import world
 from cilp.training.inputs import Pairs, in_order
-from cilp.training.loop import Run, Trained, fit
+from cilp.training.loop import Run, Trained, fit, param
 from cilp.training.optimizers import AdamW
 
 SCHEDULES = ("1cycle", "constant")
@@ -60,7 +60,7 @@ class CilpParams:
 class Validation:
     """Figures after a number of steps: losses in nats (training: mean since the one before), shares in [0, 1].
 
-    The learning rate is that of the next step, which after the last one the schedule no longer means to be taken.
+    The learning rate is that of the next step; after the last step, it is one beyond the end of the schedule.
     """
 
     step: int
@@ -79,18 +79,21 @@ def pretrain(
     params: CilpParams,
     embedder: EmbedderParams,
     run: Run[Validation],
+    section: str = "cilp",
 ) -> Trained[Cilp, Validation]:
     """Train CILP on ``train`` and keep the weights with the lowest loss on ``valid``.
+
+    ``section`` is where a param that turns out to be wrong can be changed.
 
     Raises:
         UserError: the batch is larger than the training set or than memory, or the loss is no longer a number.
     """
-    at_once = min(len(train), train.shard or len(train))
+    at_once, key = min(len(train), train.shard or len(train)), param(section, "batch_size")
     if params.batch_size > at_once:
         where = "in a shard" if train.shard else "to train on"
-        raise UserError(f"cilp.batch_size is {params.batch_size}, but there are {at_once} pairs {where}; lower it.")
+        raise UserError(f"{key} is {params.batch_size}, but there are {at_once} pairs {where}; lower it.")
     device, processes = train.rgb.device, world()
-    processes.check_divides(params.batch_size, "cilp.batch_size")
+    processes.check_divides(params.batch_size, key)
     torch.manual_seed(run.seed)
     model = build(**embedder.arguments()).to(device, memory_format=torch.channels_last)
     if params.temperature == "one":
@@ -146,7 +149,7 @@ def pretrain(
         every=params.validate_every,
         samples=params.steps * params.batch_size,
         figures=Validation,
-        section="cilp",
+        section=section,
         summary=summary,
         names=train.names,
         gathers=True,
