@@ -144,6 +144,9 @@ def test_bad_settings_are_refused(packed):
     for change in ({"schedule": "step"}, {"temperature": "two"}, {"lr": 0.0}, {"steps": 0}, {"batch_size": 1}):
         with pytest.raises(ValueError, match=next(iter(change))):
             replace(PARAMS, **change)
+    for change in ({"rgb": "grey"}, {"initialisation": "zeros"}, {"xyz_scale": 0.0}, {"xyz_centre": (0, math.inf, 0)}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            replace(EMBEDDER, **change)
 
 
 def test_what_is_wrong_with_a_recipe_is_named_where_the_recipe_can_be_changed(packed):
@@ -152,9 +155,6 @@ def test_what_is_wrong_with_a_recipe_is_named_where_the_recipe_can_be_changed(pa
         pretrain(train, train, replace(PARAMS, batch_size=49), EMBEDDER, Run(1, "test"), there)
     with pytest.raises(UserError, match=rf"; lower {there}\.lr\.$"):
         pretrain(train, train, replace(PARAMS, lr=1e30, schedule="constant"), EMBEDDER, Run(1, "test"), there)
-    for change in ({"rgb": "grey"}, {"initialisation": "zeros"}, {"xyz_scale": 0.0}, {"xyz_centre": (0, math.inf, 0)}):
-        with pytest.raises(ValueError, match=next(iter(change))):
-            replace(EMBEDDER, **change)
 
 
 # the projector and the classifier behind it
