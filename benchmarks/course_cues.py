@@ -1,9 +1,10 @@
 """What fusions that took CILP's course go by: the audit of those of ``more_seeds.py``.
 
-    PYTHONPATH=src python benchmarks/course_cues.py [--record replication|course_more]
+    PYTHONPATH=src python benchmarks/course_cues.py [--record replication|course_more|course_fine]
 
 Asks those with max-pooling, on all of their seeds, under each of ``audit.conditions``; what is not there is trained.
-They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, or further seeds.
+They are those of ``--record course`` and ``--record course_auxiliary``, those that were trained anew, further seeds, or
+those with XYZ in smaller units.
 Writes accuracies by model, seed and condition to ``docs/<record>-cues.json``, and a table into ``docs/cilp-course.md``.
 With ``--tables``, the tables of all that there is alone.
 """
@@ -62,7 +63,8 @@ class Cues:
 COURSE = Cues("course", {"": "course", f"-{AUXILIARY}": "course_auxiliary"})
 REPLICATION = Cues("replication", {"": "replication"})
 MORE_OF_COURSE = Cues("course_more", {"": "course_more"})
-ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE)}
+FINE = Cues("course_fine", {"": "course_fine"})
+ALL = {cues.name: cues for cues in (COURSE, REPLICATION, MORE_OF_COURSE, FINE)}
 
 
 def main() -> None:

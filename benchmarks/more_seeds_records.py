@@ -192,6 +192,11 @@ RECORDS["course_rescaled"] = replace(
     RECORDS["replication"], name="course-rescaled-seeds", prefix="course_rescaled_", beside=tuple(RESCALED),
     together=None, fusions=("rgb", "early", "add"),
 )  # fmt: skip
+RECORDS["course_fine"] = replace(
+    RECORDS["replication"], name="course-fine-seeds", prefix="course_fine_", beside=(), together=None,
+    fusions=tuple(WITH_LOSSES.values()), xyz_scale=1.5,
+    against=Beside("replication", "/fine", "units of 5 m", "units of 1.5 m"),
+)  # fmt: skip
 RECORDS["course_more"] = replace(
     RECORDS["replication"], name="course-more-seeds", prefix="course_more_", further_scenes={},
     fusions=tuple(WITH_LOSSES.values()), beside=(), together=None,

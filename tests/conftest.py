@@ -98,14 +98,17 @@ def quick_dvc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     less, a hundred times. What kills DVC runs it by itself, as ``python -m dvc``.
     """
     import clone
+    import declared
 
     from cilp.pipeline.warm import serving
 
-    script = tmp_path_factory.mktemp("bin") / "dvc.py"
-    script.write_text("import sys\nfrom cilp.pipeline.quick_dvc import main\nsys.exit(main())\n")
-    with serving(clone.ENVIRONMENT, DVC, scripts=str(script)) as first:
-        (first / "dvc").write_text(f'#!/bin/sh\nexec "{first}/python" "{script}" "$@"\n')
-        (first / "dvc").chmod(0o755)
+    folder = tmp_path_factory.mktemp("bin")
+    dvc = "import sys\nfrom cilp.pipeline.quick_dvc import main\nsys.exit(main())\n"
+    with serving(clone.ENVIRONMENT, DVC, scripts=str(folder)) as first:
+        for name, script in (("dvc", dvc), ("declared-params", declared.LISTING)):
+            (folder / name).write_text(script)
+            (first / name).write_text(f'#!/bin/sh\nexec "{first}/python" "{folder / name}" "$@"\n')
+            (first / name).chmod(0o755)
         before = clone.ENVIRONMENT["PATH"]
         clone.ENVIRONMENT["PATH"] = f"{first}{os.pathsep}{before}"
         yield
@@ -133,8 +136,10 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     """A clone of the working tree in which ``dvc repro`` has run once, everything committed.
 
     The first worker to ask makes it, each has a copy of its own, and ``changing`` puts back what a test changes. It ran
-    with tokens in the environment, which must have left no trace; ``.git`` holds its home and what it printed.
+    with tokens in the environment, which must have left no trace, and each stage without the params that it does not
+    declare; ``.git`` holds its home and what it printed.
     """
+    import declared
     from canaries import VARIABLES
     from clone import clone, commit, run  # which takes a copy of the environment as it stands now
     from tiny import TINY
@@ -148,7 +153,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
             home = made / ".git/home"
             home.mkdir()
             warm = request.getfixturevalue("warm")
-            printed = run(made, "dvc", "repro", HOME=str(home), WANDB_MODE="offline", **VARIABLES, **warm)
+            seeing_little = declared.hide_the_rest(made, warm)
+            printed = run(made, "dvc", "repro", HOME=str(home), WANDB_MODE="offline", **VARIABLES, **seeing_little)
             (made / ".git/printed").write_text(printed)
             commit(made, "results")
             (made / ".git/made").touch()

@@ -53,8 +53,8 @@ def test_the_committed_report_says_what_the_committed_figures_say():
 KINDS = {
     "holds", "more seeds", "random sizes", "half rate", "half rate fine", "registered", "longer", "two lidars",
     "course", "course cues", "course auxiliary", "course more", "course more cues",
-    "course registered", "course rescaled", "conflict cues", "fresh scenes", "replication",
-    "replication cues", "joint parts", "transfer", "few labels",
+    "course registered", "course rescaled", "course fine", "course fine cues", "conflict cues", "fresh scenes",
+    "replication", "replication cues", "joint parts", "transfer", "few labels",
 }  # fmt: skip
 
 

@@ -1,5 +1,8 @@
+import copy
+
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from cilp.models import fusion, normalised_fusion
 from cilp.models.complexity import multiply_adds
@@ -29,6 +32,15 @@ def test_multiply_adds_are_those_counted_by_hand():
         convolutions = first**2 * 9 * 4 * 25 + second**2 * 9 * 25 * 50 + third**2 * 9 * 50 * 100
         by_hand = 2 * (convolutions + 100 * 8 * 8 * 100) + 200 * 100 + 100
         assert multiply_adds(fusion.build("late", downsampling, 50.0), views=2) == by_hand
+
+
+@pytest.mark.parametrize("name", fusion.FUSIONS)
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
+def test_multiply_adds_are_those_that_pytorch_counts(name, downsampling):
+    model, views = fusion.build(name, downsampling, 50.0), [torch.empty(1, 4, 64, 64, device="meta") for _ in range(2)]
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        copy.deepcopy(model).to("meta")(*views)
+    assert multiply_adds(model, views=2) == counter.get_total_flops() / 2 > 0
 
 
 @pytest.mark.parametrize("name", fusion.FUSIONS)

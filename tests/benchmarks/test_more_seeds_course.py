@@ -206,7 +206,7 @@ def test_what_they_go_by_is_asked_of_the_networks_that_were_kept(cues, course, s
     assert "| decision, max-pooling | " in page and page.count(" ± ") == 4 * 7
 
 
-@pytest.mark.parametrize("name", ["COURSE", "REPLICATION", "MORE_OF_COURSE"])
+@pytest.mark.parametrize("name", ["COURSE", "REPLICATION", "MORE_OF_COURSE", "FINE"])
 def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch, name):
     asked = getattr(cues, name)
     found, page = json.loads((ROOT / asked.results).read_text()), (ROOT / asked.page).read_text(encoding="utf-8")
@@ -216,7 +216,7 @@ def test_the_table_of_what_they_go_by_is_that_of_the_record(cues, monkeypatch, n
     assert [(name, seed) for name, of in found["accuracy"].items() for seed in of] == runs
 
 
-@pytest.mark.parametrize("name", ["COURSE", "REPLICATION", "MORE_OF_COURSE"])
+@pytest.mark.parametrize("name", ["COURSE", "REPLICATION", "MORE_OF_COURSE", "FINE"])
 def test_what_is_said_of_it_follows_from_the_record(cues, name):
     asked, figures = getattr(cues, name), Figures(ROOT / "metrics")
     runs = json.loads((ROOT / asked.results).read_text())["accuracy"]

@@ -148,7 +148,7 @@ def test_the_networks_of_the_study_are_taken_if_they_were_trained_alike(more_see
         **dict.fromkeys(more_seeds.RECORDS, (0.5, random)), "random_size": (1.0, []), "half_rate_fine": (0.5, []),
     }  # fmt: skip
     units = {name: it["embedder"]["xyz_scale"] for name, it in taken.items()}
-    assert units == {**dict.fromkeys(taken, 5.0), "half_rate_fine": 1.5}
+    assert units == {**dict.fromkeys(taken, 5.0), "half_rate_fine": 1.5, "course_fine": 1.5}
     assert taken["longer"]["fusion"]["rgb"] == {**settings["fusion"]["rgb"], "epochs": 100}
     assert all(it["fusion"] == settings["fusion"] for name, it in taken.items() if name != "longer")
 

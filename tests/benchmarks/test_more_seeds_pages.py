@@ -20,7 +20,7 @@ KINDS = {
     "random_size": "random sizes", "half_rate": "half rate", "registered": "registered", "longer": "longer",
     "course": "course", "course_auxiliary": "course auxiliary", "fresh": "fresh scenes", "replication": "replication",
     "course_more": "course more", "course_registered": "course registered", "two_lidars": "two lidars",
-    "course_rescaled": "course rescaled", "half_rate_fine": "half rate fine",
+    "course_rescaled": "course rescaled", "half_rate_fine": "half rate fine", "course_fine": "course fine",
 }  # fmt: skip
 """What their claims are called."""
 

@@ -36,10 +36,9 @@ from typing import NoReturn
 
 PRELOADED = (
     "torch",
-    "torch._dynamo",  # which the counter of operations below comes to need
-    "torch.utils.flop_counter",
     "wandb",
     "wandb.sdk.launch",
+    "pandas",  # which W&B asks what it is given by
     "tqdm",
     "yaml",
     "matplotlib.pyplot",

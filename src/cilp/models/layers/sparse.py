@@ -8,8 +8,9 @@ background that is not zero. Results and gradients are those of the plain layers
 1e-11 in float64).
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ ZEROS = 64
 """Rows of zeros. One would do, but its gradient, which nothing needs, would be one long sum."""
 FEW = 16
 """Input channels below which a product over 3x3 pixels is as fast as Winograd's transforms and products."""
+_on = True
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,23 @@ class Map:
     """(B + 1, H, W) bool: where a sample differs from the empty view; of that itself, everywhere."""
 
 
+@contextlib.contextmanager
+def off() -> Iterator[None]:
+    """Within it, the plain layers compute every pixel."""
+    global _on
+    before, _on = _on, False
+    try:
+        yield
+    finally:
+        _on = before
+
+
 def usable(x: Tensor, blocks: int) -> bool:
     """Whether a chain of so many blocks can be computed so for views (B, C, H, W).
 
     Not on a GPU: how many pixels there are depends on the data, and reading it would hold the host up.
     """
-    return x.device.type == "cpu" and not any(length % 2 ** (blocks + 1) for length in x.shape[2:])
+    return _on and x.device.type == "cpu" and not any(length % 2 ** (blocks + 1) for length in x.shape[2:])
 
 
 def encode(blocks: nn.Sequential, x: Tensor, nothing: Callable[[], Tensor]) -> Tensor:
