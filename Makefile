@@ -97,7 +97,7 @@ bench: $(READY)  ## how fast the study is here, against the reference study's lo
 	@PYTHONPATH=src python benchmarks/bench.py
 
 verify: $(READY)  ## re-run committed stages in a throwaway clone and compare: make verify STAGES="train_lidar acquire"
-	@PYTHONPATH=src python -m cilp.verify $(STAGES)
+	@$(WARM) python -m cilp.verify $(STAGES)
 
 unchanged: $(READY)  ## for a refactoring: does it change any result? make unchanged BASE=main [ACCEPT=yes]
 	@PYTHONPATH=src python tests/unchanged.py --base "$(BASE)" $(if $(filter yes,$(ACCEPT)),--accept)

@@ -28,7 +28,10 @@ stages:
         (["plots", "REVS=main v1"], ["cilp.report.page", "main", "v1"]),
         (["claims"], ["cilp.report.claimed", "--metrics", "metrics"]),
         (["claims", "METRICS=there/metrics"], ["cilp.report.claimed", "--metrics", "there/metrics"]),
-        (["verify", "STAGES=pack train_lidar"], ["cilp.verify", "pack", "train_lidar"]),
+        (
+            ["verify", "STAGES=pack train_lidar"],
+            ["cilp.pipeline.warm", "python", "-m", "cilp.verify", "pack", "train_lidar"],
+        ),
         (["app", "PORT=5152"], ["cilp.app", "--port", "5152"]),
         (
             ["exp", "SET=a=[1] b.c=5", "OPTIONS=--queue"],

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from clone import ROOT, committed, run
+from quickened import plain_again
 
 from cilp.pipeline.quick_dvc import Remembering, quicken, records
 
@@ -48,10 +49,7 @@ def quick(monkeypatch):
 
     for module in (_yaml, strictyaml):
         monkeypatch.setattr(module, "parse_yaml", parse)
-    replaced = (dvcfile, "modify_yaml"), (output.Output, "_get_hash_meta"), (rwlock, "rwlock"), (dpath, "get")
-    replaced += (output, "get_cloud_fs"), (output, "ocheck"), (reproduce, "collect_stages")
-    for place, name in (*replaced, *((Stage, name) for name in ("changed", "run", "checkout"))):
-        monkeypatch.setattr(place, name, getattr(place, name))
+    plain_again(monkeypatch)
     return quickly
 
 

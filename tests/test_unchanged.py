@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import unchanged
 from clone import run
+from quickened import plain_again
 from unchanged import Tiny, code_of, parse
 
 from cilp.errors import UserError
@@ -38,6 +39,7 @@ def source(project, tmp_path, monkeypatch):
 
     changing = shutil.copytree(project, tmp_path / "clone", symlinks=True, ignore=ignored)
     monkeypatch.setattr(unchanged, "ROOT", changing)
+    plain_again(monkeypatch)
     return changing / "src/cilp/embeddings.py"
 
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tiny import SEEDS, VARIANTS
 from cilp.errors import UserError
 from cilp.pipeline import record
 from cilp.verify import __main__ as command_line
-from cilp.verify.clone import choose, committed_outputs, forget_outputs, recorded_machine
+from cilp.verify.clone import choose, committed_outputs, environment, forget_outputs, recorded_machine
 from cilp.verify.compare import Difference, compare, figures, table
 
 pytestmark = pytest.mark.timeout(420)
@@ -218,10 +219,12 @@ def test_what_a_stage_does_not_write_anew_is_missing_and_not_equal(tmp_path):
     assert found == [Difference("metrics/a.json", "(file)", "there", "missing")]
 
 
-def test_a_termination_ends_the_stage_and_leaves_nothing(project):
+@pytest.mark.parametrize("at_once", [False, True], ids=["by itself", "as make does"])
+def test_a_termination_ends_the_stage_and_leaves_nothing(project, warm, at_once):
     command = [sys.executable, "-m", "cilp.verify", STAGE]
+    variables = {**ENVIRONMENT, **(warm if at_once else {})}
     verifying = subprocess.Popen(
-        command, cwd=project, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=project, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
         while "Running stage" not in (line := verifying.stdout.readline()):
@@ -241,6 +244,14 @@ def test_another_seed_gives_other_weights(project, model):
     one, other = (torch.load(project / f"models/{model}/seed-{s}.pt", weights_only=True)["weights"] for s in SEEDS)
     trained = [key for key in one if one[key].is_floating_point() and not torch.equal(one[key], other[key])]
     assert any(key.endswith("weight") for key in trained)
+
+
+def test_dvc_and_stages_are_of_this_python_or_start_at_once(monkeypatch):
+    """Whose own folder is not put before that of ``cilp.pipeline.warm``."""
+    here, before = str(Path(sys.executable).parent), "/tmp/cilp-warm-1/bin"
+    for path, expected in ((f"{before}:{here}:/bin", f"{before}:{here}:/bin"), ("/bin", f"{here}:/bin")):
+        monkeypatch.setenv("PATH", path)
+        assert environment()["PATH"] == expected
 
 
 def test_an_unknown_stage_is_refused_in_one_sentence(project):

@@ -28,6 +28,7 @@ from tiny import TINY
 from cilp.console import cli
 from cilp.errors import UserError
 from cilp.models.fusion import FUSIONS
+from cilp.pipeline.quick_dvc import quicken
 from cilp.pipeline.record import Lock, parse
 
 COST = "costs/"
@@ -97,6 +98,7 @@ def accept(before: Tiny, after: Tiny) -> int:
     from dvc.dvcfile import load_file
     from dvc.repo import Repo
 
+    quicken()  # params.yaml is parsed for every stage, and dvc.lock written twice
     path = ROOT / "dvc.lock"
     text = path.read_text(encoding="utf-8")
     lock = parse(text)

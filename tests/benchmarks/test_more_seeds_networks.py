@@ -145,7 +145,8 @@ def test_the_networks_of_the_study_are_taken_if_they_were_trained_alike(more_see
     )
     assert taken["longer"]["seeds"] == []
     assert {name: (it["random_size"]["lr_factor"], it["random_size"]["seeds"]) for name, it in taken.items()} == {
-        **dict.fromkeys(more_seeds.RECORDS, (0.5, random)), "random_size": (1.0, []), "half_rate_fine": (0.5, []),
+        **dict.fromkeys(more_seeds.RECORDS, (0.5, random)), "random_size": (1.0, []),
+        "half_rate_fine": (0.5, []), "course_fine": (0.5, []),
     }  # fmt: skip
     units = {name: it["embedder"]["xyz_scale"] for name, it in taken.items()}
     assert units == {**dict.fromkeys(taken, 5.0), "half_rate_fine": 1.5, "course_fine": 1.5}

@@ -111,7 +111,7 @@ def run_again(clone: Path, stage: str) -> None:
     """Run ``stage`` alone, whatever DVC knows of it; what it prints is shown as it comes."""
     command = ("dvc", "repro", "--force", "--no-run-cache", "--no-commit", "--single-item", stage)
     # in a session of its own, so that what ends this process ends DVC and the stage as well, before their folder goes
-    running = subprocess.Popen(command, cwd=clone, env=_environment(), start_new_session=True)
+    running = subprocess.Popen(command, cwd=clone, env=environment(), start_new_session=True)
     try:
         code = running.wait()
     except BaseException:
@@ -168,14 +168,17 @@ def scratch(root: Path) -> Path:
     return folder
 
 
-def _environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+def environment() -> dict[str, str]:
+    """That of this process; DVC and stages are this Python's, or those of ``cilp.pipeline.warm`` that come before."""
+    here, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    if here not in path.split(os.pathsep):
+        path = f"{here}{os.pathsep}{path}"
     return {**os.environ, "PATH": path, "WANDB_MODE": "disabled", "DVC_NO_ANALYTICS": "1"}
 
 
 def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+        return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise UserError(f"{command[0]} is missing; install it, or run `make setup`.") from None
 
