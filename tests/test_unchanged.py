@@ -128,6 +128,21 @@ def test_a_stage_may_come_to_declare_fewer_params(source):
     assert "up to date" in run(project, "dvc", "repro", "--dry", "--allow-missing")
 
 
+def test_ctrl_c_leaves_the_lock_file_as_it_was(source, monkeypatch):
+    project = source.parents[2]
+    before, after = refactored(source)
+    lock = (project / "dvc.lock").read_text()
+
+    def interrupted(*_):
+        assert (project / "dvc.lock").read_text() != lock
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unchanged, "narrower", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        unchanged.accept(before, after)
+    assert (project / "dvc.lock").read_text() == lock
+
+
 def test_what_is_more_than_a_refactoring_is_left_to_dvc_repro(source):
     project = source.parents[2]
     before, after = refactored(source)

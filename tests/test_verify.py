@@ -1,6 +1,7 @@
 """``make verify``: committed results come out again, and what does not is shown and left as it was."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from tiny import SEEDS, VARIANTS
 
 from cilp.errors import UserError
 from cilp.pipeline import record
+from cilp.pipeline.warm import PREFIX
 from cilp.verify import __main__ as command_line
 from cilp.verify.clone import choose, committed_outputs, environment, forget_outputs, recorded_machine
 from cilp.verify.compare import Difference, compare, figures, table
@@ -188,7 +190,7 @@ def test_where_nothing_can_be_compared_nothing_is_said_to_agree(changing, warm):
     cost.write_text(json.dumps({**json.loads(cost.read_text()), "device": "another"}))
     commit(changing, "other data, as if on another machine")
     output = verify(changing, "pack_random_size", code=2, **warm)
-    assert "cannot be compared across machines" in output and "agree" not in output
+    assert "nothing that can be compared" in output and "agree" not in output
 
 
 def test_the_machine_of_a_stage_is_that_of_its_own_costs_or_the_one_that_all_name(tmp_path):
@@ -219,22 +221,38 @@ def test_what_a_stage_does_not_write_anew_is_missing_and_not_equal(tmp_path):
     assert found == [Difference("metrics/a.json", "(file)", "there", "missing")]
 
 
-@pytest.mark.parametrize("at_once", [False, True], ids=["by itself", "as make does"])
-def test_a_termination_ends_the_stage_and_leaves_nothing(project, warm, at_once):
+@pytest.mark.parametrize(
+    ("by_make", "number", "code"),
+    [(False, signal.SIGTERM, 143), (True, signal.SIGTERM, 143), (True, signal.SIGINT, 130)],
+)
+def test_who_ends_it_ends_the_stage_and_leaves_nothing(project, by_make, number, code):
+    """A termination, or Ctrl-C, which the terminal tells all that it has in the foreground."""
+    here = str(Path(sys.executable).parent)  # and neither DVC nor stages that tests have started at once
+    path = os.pathsep.join([here, *(name for name in ENVIRONMENT["PATH"].split(os.pathsep) if PREFIX not in name)])
     command = [sys.executable, "-m", "cilp.verify", STAGE]
-    variables = {**ENVIRONMENT, **(warm if at_once else {})}
+    if by_make:
+        command = [sys.executable, "-m", "cilp.pipeline.warm", "python", *command[1:]]
     verifying = subprocess.Popen(
-        command, cwd=project, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=project,
+        env={**ENVIRONMENT, "PATH": path},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
-        while "Running stage" not in (line := verifying.stdout.readline()):
+        while "2 seeds on" not in (line := verifying.stdout.readline()):
             assert line, "it ended"
-        verifying.send_signal(signal.SIGTERM)
+        if number == signal.SIGINT:
+            os.killpg(verifying.pid, number)
+        else:
+            verifying.send_signal(number)
         output, _ = verifying.communicate(timeout=60)  # returns once the stage has let go of its output as well
     finally:
         verifying.kill()
-    assert verifying.returncode == 143
-    assert "compared" not in output
+    assert verifying.returncode == code, output
+    assert "compared" not in output and "Traceback" not in output
     assert not list((project / ".dvc/tmp").glob("verify-*"))
     assert not run(project, "git", "status", "--porcelain")
 
@@ -247,9 +265,8 @@ def test_another_seed_gives_other_weights(project, model):
 
 
 def test_dvc_and_stages_are_of_this_python_or_start_at_once(monkeypatch):
-    """Whose own folder is not put before that of ``cilp.pipeline.warm``."""
-    here, before = str(Path(sys.executable).parent), "/tmp/cilp-warm-1/bin"
-    for path, expected in ((f"{before}:{here}:/bin", f"{before}:{here}:/bin"), ("/bin", f"{here}:/bin")):
+    here, warm = str(Path(sys.executable).parent), f"/tmp/{PREFIX}1/bin"
+    for path, expected in ((f"{warm}:/bin", f"{warm}:{here}:/bin"), (f"/other:{here}", f"{here}:/other:{here}")):
         monkeypatch.setenv("PATH", path)
         assert environment()["PATH"] == expected
 

@@ -111,6 +111,23 @@ def test_a_stage_ends_with_the_one_who_asked_for_it(folder, warm):
     assert eventually(lambda: not alive(pid))
 
 
+def test_a_termination_is_the_stages_which_is_waited_for(folder, warm):
+    asked = "\n".join(
+        (
+            "import signal, time",
+            "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), open('ended', 'w').close(), sys.exit(143)))",
+            "open('ready', 'w').write('1')",
+            "time.sleep(60)",
+        )
+    )
+    environment = {**ENVIRONMENT, **warm, "ASKED": asked}
+    with subprocess.Popen(["python", "stages/one.py"], cwd=folder, env=environment, stdin=subprocess.DEVNULL) as client:
+        eventually(lambda: (folder / "ready").read_text())
+        client.terminate()
+        assert client.wait(20) == 143
+    assert (folder / "ended").exists()
+
+
 def test_a_stage_ends_with_the_command_that_it_was_started_for(folder, tmp_path):
     """Which, like DVC, leaves its children alone when it is told to stop."""
     asked = "import time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from clone import ENVIRONMENT, ROOT, clone, merge
 from tiny import TINY
@@ -113,15 +113,20 @@ def accept(before: Tiny, after: Tiny) -> int:
             same = known == [dep.hash_info for dep in stage.deps] and named == {dep.def_path for dep in stage.deps}
             if not same or stage.cmd != lock[stage.name]["cmd"]:
                 changed.append(stage)
-        load_file(repo, str(ROOT / "dvc.yaml")).dump_stages(changed, update_pipeline=False)
-    now = parse(path.read_text(encoding="utf-8"))
-    if not narrower(but_for_code(now), but_for_code(lock)):
-        complaint = "data, params or commands are others than those of dvc.lock; run `dvc repro`"
-    elif not code_of(now).items() <= after.code.items():
-        complaint = "the code has changed since it was compared; begin anew"
-    else:
-        return sum(stage != lock[name] for name, stage in now.items())
-    path.write_text(text, encoding="utf-8")
+        try:
+            load_file(repo, str(ROOT / "dvc.yaml")).dump_stages(changed, update_pipeline=False)
+            now = parse(path.read_text(encoding="utf-8"))
+            if not narrower(but_for_code(now), but_for_code(lock)):
+                refuse("data, params or commands are others than those of dvc.lock; run `dvc repro`")
+            if not code_of(now).items() <= after.code.items():
+                refuse("the code has changed since it was compared; begin anew")
+        except BaseException:
+            path.write_text(text, encoding="utf-8")
+            raise
+    return sum(stage != lock[name] for name, stage in now.items())
+
+
+def refuse(complaint: str) -> NoReturn:
     raise UserError(f"{complaint}. dvc.lock is as it was.")
 
 

@@ -66,8 +66,16 @@ except OSError:
     as_usual()
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage has it as well, and says what becomes of it
 server.sendmsg([b"0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+
+def pass_on(*_):
+    try:
+        server.shutdown(socket.SHUT_WR)  # the stage is told to end, and waited for
+    except OSError:
+        pass
+
 with server.makefile("rw") as stream:
     print(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]), file=stream, flush=True)
+    signal.signal(signal.SIGTERM, pass_on)
     code = int(stream.readline() or 1)
 if code < 0:
     if -code != signal.SIGKILL:

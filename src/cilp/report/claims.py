@@ -95,4 +95,6 @@ def figure(path: str, figures: Figures) -> float:
         value = value[key]
     if isinstance(value, dict):
         raise UserError(f"{path} is no figure but holds {', '.join(value)}; name one of them.")
+    if not isinstance(value, int | float):
+        raise UserError(f"{path} is no figure but a {type(value).__name__}; name one.")
     return float(value)

@@ -85,7 +85,8 @@ def main() -> None:
         sys.exit(1)
     if not files:
         raise UserError(
-            "data, weights and pictures cannot be compared across machines; name stages that write metrics/."
+            "these stages write nothing that can be compared (no costs or Markdown tables; across machines, no data, "
+            "weights or pictures either); name stages that write metrics/."
         )
     print(f"{_counted(files, 'output')} compared; all agree.")
 

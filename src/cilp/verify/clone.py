@@ -1,6 +1,8 @@
 """A throwaway clone of the last commit, in which stages run once more on what its dvc.lock says they read."""
 
+import contextlib
 import difflib
+import itertools
 import json
 import os
 import shutil
@@ -15,9 +17,12 @@ import yaml
 
 from cilp.errors import UserError
 from cilp.pipeline.record import Lock, parse
+from cilp.pipeline.warm import PREFIX
 
 MEASURED = ("costs/",)
 MACHINE = ("device", "python", "torch", "numpy")
+NOT_IN_CACHE = "Is your cache up to date?"
+"""What DVC asks where its cache lacks a file."""
 
 
 def read_lock(root: Path, head: bool = True) -> Lock:
@@ -66,29 +71,25 @@ def make_clone(root: Path, clone: Path, lock: Lock, stages: Sequence[str]) -> li
     """Clone the last commit of ``root``, and take what ``stages`` read out of its DVC cache; returns what that is.
 
     Raises:
-        UserError: the cache lacks some of it.
+        UserError: the cache lacks some of it, or git or DVC fails otherwise.
     """
-    done = _run(root, "git", "clone", "--quiet", "--shared", "--no-tags", str(root), str(clone))
-    if done.returncode:
-        raise UserError(f"git could not clone this repository ({_last_line(done.stderr)}); mend it and try again.")
-    cache = _run(root, "dvc", "cache", "dir").stdout.strip()
-    _run(clone, "dvc", "config", "--local", "cache.dir", str((root / cache).resolve()))
+    _do(root, "git", "clone", "--quiet", "--shared", "--no-tags", str(root), str(clone))
+    cache = _do(root, "dvc", "cache", "dir").strip()
+    _do(clone, "dvc", "config", "--local", "cache.dir", str((root / cache).resolve()))
     tracked = set(git(clone, "ls-files", "-z").split("\0"))
     deps = {dep["path"] for stage in stages for dep in lock[stage].get("deps", [])}
     outs = {out["path"] for stage in lock.values() for out in stage.get("outs", [])}
     needed = sorted(out for out in outs if out not in tracked and any(overlap(out, dep) for dep in deps))
-    if needed and (done := _run(clone, "dvc", "checkout", *needed)).returncode:
-        raise UserError(
-            f"DVC's cache lacks some of {', '.join(needed)}, which is to be read; run `dvc pull` or `dvc repro` first."
-        )
+    if needed:
+        _do(clone, "dvc", "checkout", *needed)
     return needed
 
 
 def restore(clone: Path, read: Sequence[str]) -> None:
     """What the last commit holds, and ``read`` of its cache, over which a stage has written."""
-    git(clone, "checkout", "--quiet", "--force", "HEAD", "--", ".")
+    _do(clone, "git", "checkout", "--quiet", "--force", "HEAD", "--", ".")
     if read:
-        _run(clone, "dvc", "checkout", "--quiet", "--force", *read)
+        _do(clone, "dvc", "checkout", "--quiet", "--force", *read)
 
 
 def write_lock(clone: Path, lock: Lock, stage: str) -> None:
@@ -115,7 +116,9 @@ def run_again(clone: Path, stage: str) -> None:
     try:
         code = running.wait()
     except BaseException:
-        os.killpg(running.pid, signal.SIGTERM)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would leave the folder, or take it from a stage
+        with contextlib.suppress(ProcessLookupError):  # a stage that the terminal has told as well has ended DVC
+            os.killpg(running.pid, signal.SIGTERM)
         running.wait()
         _wait_for_group(running.pid)
         raise
@@ -169,11 +172,22 @@ def scratch(root: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """That of this process; DVC and stages are this Python's, or those of ``cilp.pipeline.warm`` that come before."""
-    here, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
-    if here not in path.split(os.pathsep):
-        path = f"{here}{os.pathsep}{path}"
-    return {**os.environ, "PATH": path, "WANDB_MODE": "disabled", "DVC_NO_ANALYTICS": "1"}
+    """That of this process; DVC and stages are this Python's, or those of ``cilp.pipeline.warm`` if it runs this."""
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    at_once = list(itertools.takewhile(lambda folder: Path(folder).parent.name.startswith(PREFIX), path))
+    path = [*at_once, str(Path(sys.executable).parent), *path[len(at_once) :]]
+    return {**os.environ, "PATH": os.pathsep.join(path), "WANDB_MODE": "disabled", "DVC_NO_ANALYTICS": "1"}
+
+
+def _do(folder: Path, program: str, command: str, *arguments: str) -> str:
+    """What ``program`` prints; ``UserError`` if it fails."""
+    done = _run(folder, program, command, *arguments)
+    if done.returncode and NOT_IN_CACHE in done.stderr:
+        lacks = ", ".join(argument for argument in arguments if not argument.startswith("-"))
+        raise UserError(f"DVC's cache lacks some of {lacks}, which is to be read; run `dvc pull` or `dvc repro` first.")
+    if done.returncode:
+        raise UserError(f"`{program} {command}` failed ({_last_line(done.stderr)}); mend it and try again.")
+    return done.stdout
 
 
 def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
